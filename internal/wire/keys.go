@@ -1,0 +1,114 @@
+package wire
+
+import (
+	"fmt"
+	"regexp"
+)
+
+// ReleasedConsumer is the pseudo consumer that owns the entries a leaving worker handed back.
+// Any worker may take them at once, and no crash is counted.
+const ReleasedConsumer = "released"
+
+var (
+	nameRule   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
+	prefixRule = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$`)
+)
+
+// CheckName reports what is wrong with the name of a queue, a function, a group or a worker.
+// The rule keeps hash tags, key patterns, log lines and paths free of surprises.
+func CheckName(kind, name string) error {
+	if nameRule.MatchString(name) {
+		return nil
+	}
+	return fmt.Errorf("%s name %q: use 1 to 128 letters, digits, '.', '_' or '-', starting with a letter or digit", kind, clip(name, 160))
+}
+
+// CheckPrefix reports what is wrong with a key prefix; besides the characters of a name it may hold ':'.
+func CheckPrefix(prefix string) error {
+	if prefixRule.MatchString(prefix) {
+		return nil
+	}
+	return fmt.Errorf("prefix %q: use 1 to 64 letters, digits, '.', '_', ':' or '-', starting with a letter or digit", clip(prefix, 96))
+}
+
+// Keys names every key of one queue. All share one hash tag, so that a script may touch any of them on a cluster.
+//
+//	<prefix>:{<queue>}:tasks             stream   tasks to run and running
+//	<prefix>:{<queue>}:due               zset     task IDs by due time, ms
+//	<prefix>:{<queue>}:body              hash     task ID -> encoded task, for tasks that are due later
+//	<prefix>:{<queue>}:lease:<worker>    string   heartbeat of one worker incarnation, PX
+//	<prefix>:{<queue>}:producer:<lane>   string   last sequence number stored for that producer lane, PX
+//	<prefix>:{<queue>}:unique:<hash>     string   uniqueness lock, holds the task ID, PX
+//	<prefix>:{<queue>}:reply:<ulid>      stream   outcomes for one session (a client or a batch), PX
+//	<prefix>:{<queue>}:context:<ulid>    hash     small shared values of one batch, PX
+//	<prefix>:{<queue>}:dead              stream   dead letters
+//	<prefix>:{<queue>}:crashes           hash     entry ID -> crashes it was in flight in
+//	<prefix>:{<queue>}:cancels           zset     cancelled task IDs by time, ms; one hour
+//	<prefix>:{<queue>}:state             hash     paused
+//	<prefix>:{<queue>}:counts            hash     totals for metrics
+//	<prefix>:{<queue>}:control           channel  due, cancel, released, pause, resume: hints, the truth is in keys
+//	<prefix>:{<queue>}:presence:<worker> channel  held subscribed by a live worker
+//	<prefix>:queues                      set      names of all queues
+type Keys struct{ base string }
+
+// NewKeys returns the keys of one queue; both names must have passed their checks.
+func NewKeys(prefix, queue string) Keys { return Keys{base: prefix + ":{" + queue + "}:"} }
+
+// Tasks is the stream of tasks to run and running; an entry leaves it only in a commit.
+func (k Keys) Tasks() string { return k.base + "tasks" }
+
+// Due is the sorted set of task IDs by due time in milliseconds of the Redis clock.
+func (k Keys) Due() string { return k.base + "due" }
+
+// Body is the hash of encoded tasks that are due later, by task ID.
+func (k Keys) Body() string { return k.base + "body" }
+
+// Lease is the heartbeat key of one worker incarnation.
+func (k Keys) Lease(worker string) string { return k.base + "lease:" + worker }
+
+// Producer holds the last sequence number stored for one producer lane.
+func (k Keys) Producer(lane string) string { return k.base + "producer:" + lane }
+
+// Unique is the uniqueness lock for one hash.
+func (k Keys) Unique(hash string) string { return k.base + "unique:" + hash }
+
+// Reply is the reply stream of one session; an empty ID gives the prefix of all of them.
+func (k Keys) Reply(id string) string { return k.base + "reply:" + id }
+
+// Context is the hash of small values that the tasks of one batch share.
+func (k Keys) Context(id string) string { return k.base + "context:" + id }
+
+// Dead is the stream of dead letters.
+func (k Keys) Dead() string { return k.base + "dead" }
+
+// Crashes counts, by entry ID, the crashes an entry was in flight in.
+func (k Keys) Crashes() string { return k.base + "crashes" }
+
+// Cancels is the sorted set of cancelled task IDs whose place was not known when they were cancelled.
+func (k Keys) Cancels() string { return k.base + "cancels" }
+
+// State is the hash of switches of the queue.
+func (k Keys) State() string { return k.base + "state" }
+
+// Counts is the hash of totals.
+func (k Keys) Counts() string { return k.base + "counts" }
+
+// Control is the channel of hints to workers.
+func (k Keys) Control() string { return k.base + "control" }
+
+// Presence is the channel that one live worker keeps subscribed.
+func (k Keys) Presence(worker string) string { return k.base + "presence:" + worker }
+
+// Queues is the set of the names of all queues under a prefix; it has a slot of its own.
+func Queues(prefix string) string { return prefix + ":queues" }
+
+// clip shortens s to at most n bytes without cutting a character.
+func clip(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && s[n]&0xC0 == 0x80 {
+		n--
+	}
+	return s[:n]
+}

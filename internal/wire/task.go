@@ -1,0 +1,282 @@
+package wire
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Version is the format of the entries this code writes; readers refuse newer ones.
+const Version = 1
+
+const (
+	versionText  = "1"
+	idLength     = 26
+	maxErrorText = 256
+	maxRawText   = 4096
+)
+
+// ErrNewer says that an entry was written by a newer version of Worker Machine than this one.
+var ErrNewer = errors.New("wire: the entry is of a newer format version: upgrade this worker")
+
+// MalformedError says why an entry is not a task.
+type MalformedError struct{ Why string }
+
+// Error describes what is wrong with the entry.
+func (e *MalformedError) Error() string { return "wire: malformed entry: " + e.Why }
+
+// Task is one unit of work as it lies in a queue's stream.
+type Task struct {
+	ID          string            // ULID
+	Function    string            // what to run
+	Attempt     int               // 1 for the first
+	MaxAttempts int               // 0 leaves it to the worker
+	Timeout     time.Duration     // of one attempt, whole milliseconds; 0 leaves it to the worker
+	Reply       string            // ULID of the reply stream, "" for none
+	Unique      string            // hash of the uniqueness key, "" for none
+	Promoted    bool              // it came through `due`, so its client does not know its entry ID
+	LastError   string            // of the attempt before, cut to 256 bytes
+	Headers     map[string]string // names match the rule of [CheckName]
+	Payload     []byte
+}
+
+// Header encodes everything but the payload, readable by a person:
+//
+//	<id> <function>[ a=<attempt>][ max=<n>][ to=<ms>][ re=<ulid>][ uq=<hash>][ d=1][ e=<error>][ h.<name>=<value>]
+//
+// Errors and header values are escaped as in a URL query; what has its default value is left out.
+func (t *Task) Header() string {
+	if t.Attempt <= 1 && t.plain() {
+		if t.Reply == "" {
+			return t.ID + " " + t.Function
+		}
+		return t.ID + " " + t.Function + " re=" + t.Reply
+	}
+	b := make([]byte, 0, 128)
+	b = append(append(append(b, t.ID...), ' '), t.Function...)
+	b = appendInt(b, "a", int64(t.Attempt), 1)
+	b = appendInt(b, "max", int64(t.MaxAttempts), 0)
+	b = appendInt(b, "to", t.Timeout.Milliseconds(), 0)
+	b = appendText(b, "re", t.Reply)
+	b = appendText(b, "uq", t.Unique)
+	if t.Promoted {
+		b = append(b, " d=1"...)
+	}
+	b = appendText(b, "e", url.QueryEscape(clip(t.LastError, maxErrorText)))
+	for _, name := range sortedNames(t.Headers) {
+		b = append(append(append(b, " h."...), name...), '=')
+		b = append(b, url.QueryEscape(t.Headers[name])...)
+	}
+	return string(b)
+}
+
+// plain tells whether only ID, function, attempt, reply and payload are set.
+func (t *Task) plain() bool {
+	return t.MaxAttempts == 0 && t.Timeout == 0 && t.Unique == "" && !t.Promoted && t.LastError == "" && len(t.Headers) == 0
+}
+
+// Fields is the entry as XADD stores it: always the same fields in the same order.
+func (t *Task) Fields() []string {
+	return []string{"v", versionText, "task", t.Header(), "payload", string(t.Payload)}
+}
+
+// Body encodes the task for the hash of tasks that are due later: "<version> <header>\n<payload>".
+func (t *Task) Body() string {
+	return versionText + " " + t.Header() + "\n" + string(t.Payload)
+}
+
+// Decode reads the fields of an entry: name, value, name, value, and so on. Unknown fields are ignored.
+// It returns [ErrNewer] or a [*MalformedError] for what is no task of this version, and never panics.
+func Decode(fields []string) (Task, error) {
+	var version, header, payload string
+	var seen int
+	if len(fields)%2 != 0 {
+		return Task{}, &MalformedError{Why: "a field without a value"}
+	}
+	for i := 0; i+1 < len(fields); i += 2 {
+		switch fields[i] {
+		case "v":
+			version = fields[i+1]
+			seen |= 1
+		case "task":
+			header = fields[i+1]
+			seen |= 2
+		case "payload":
+			payload = fields[i+1]
+			seen |= 4
+		}
+	}
+	if seen&1 != 0 {
+		if err := checkVersion(version); err != nil {
+			return Task{}, err
+		}
+	}
+	if seen != 7 {
+		return Task{}, &MalformedError{Why: "fields v, task and payload are needed; was it added by hand?"}
+	}
+	task, err := decodeHeader(header)
+	if err != nil {
+		return Task{}, err
+	}
+	task.Payload = []byte(payload)
+	return task, nil
+}
+
+// DecodeBody reads what [Task.Body] wrote.
+func DecodeBody(body string) (Task, error) {
+	version, rest, ok := strings.Cut(body, " ")
+	header, payload, found := strings.Cut(rest, "\n")
+	if !ok || !found {
+		return Task{}, &MalformedError{Why: "a body is '<version> <header>', a line end, and the payload"}
+	}
+	return Decode([]string{"v", version, "task", header, "payload", payload})
+}
+
+// Raw renders the fields of an entry that could not be decoded, cut to 4 kB, for its dead letter.
+func Raw(fields []string) string {
+	var b strings.Builder
+	for i, s := range fields {
+		if b.Len() > maxRawText {
+			break
+		}
+		if i > 0 {
+			b.WriteByte(' ')
+		}
+		b.WriteString(strconv.Quote(clip(s, maxRawText)))
+	}
+	return clip(b.String(), maxRawText)
+}
+
+func checkVersion(text string) error {
+	n, err := strconv.Atoi(text)
+	switch {
+	case err != nil || n < 1:
+		return &MalformedError{Why: fmt.Sprintf("version %q is no number", clip(text, 20))}
+	case n > Version:
+		return fmt.Errorf("%w (it is of version %d, this is version %d)", ErrNewer, n, Version)
+	default:
+		return nil
+	}
+}
+
+func decodeHeader(header string) (Task, error) {
+	id, rest, _ := strings.Cut(header, " ")
+	if !isULID(id) {
+		return Task{}, &MalformedError{Why: "the header must start with a ULID of 26 characters"}
+	}
+	function, rest, more := strings.Cut(rest, " ")
+	if err := CheckName("function", function); err != nil {
+		return Task{}, &MalformedError{Why: err.Error()}
+	}
+	task := Task{ID: id, Function: function, Attempt: 1}
+	for more {
+		var pair string
+		pair, rest, more = strings.Cut(rest, " ")
+		name, value, ok := strings.Cut(pair, "=")
+		if !ok {
+			return Task{}, &MalformedError{Why: fmt.Sprintf("header token %q has no '='", clip(pair, 40))}
+		}
+		if err := task.set(name, value); err != nil {
+			return Task{}, &MalformedError{Why: fmt.Sprintf("header token %q: %v", clip(pair, 40), err)}
+		}
+	}
+	return task, nil
+}
+
+// set takes one name=value of a header; unknown names are ignored, so that minor versions may add some.
+func (t *Task) set(name, value string) (err error) {
+	switch name {
+	case "a":
+		t.Attempt, err = number(value, 1, 1<<30)
+	case "max":
+		t.MaxAttempts, err = number(value, 1, 1<<30)
+	case "to":
+		var ms int
+		ms, err = number(value, 1, 1<<40)
+		t.Timeout = time.Duration(ms) * time.Millisecond
+	case "re":
+		if !isULID(value) {
+			return errors.New("no ULID")
+		}
+		t.Reply = value
+	case "uq":
+		err = CheckName("hash", value)
+		t.Unique = value
+	case "d":
+		t.Promoted = value == "1"
+	case "e":
+		t.LastError, err = url.QueryUnescape(value)
+	default:
+		return t.setHeader(name, value)
+	}
+	return err
+}
+
+func (t *Task) setHeader(name, value string) error {
+	name, ok := strings.CutPrefix(name, "h.")
+	if !ok {
+		return nil
+	}
+	if err := CheckName("header", name); err != nil {
+		return err
+	}
+	text, err := url.QueryUnescape(value)
+	if err != nil {
+		return err
+	}
+	if t.Headers == nil {
+		t.Headers = make(map[string]string)
+	}
+	t.Headers[name] = text
+	return nil
+}
+
+func number(text string, low, high int) (int, error) {
+	n, err := strconv.Atoi(text)
+	if err != nil || n < low || n > high {
+		return 0, fmt.Errorf("want a number from %d to %d", low, high)
+	}
+	return n, nil
+}
+
+func isULID(s string) bool {
+	if len(s) != idLength || s[0] > '7' {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		if (c < '0' || c > '9') && (c < 'A' || c > 'Z' || c == 'I' || c == 'L' || c == 'O' || c == 'U') {
+			return false
+		}
+	}
+	return true
+}
+
+func appendInt(b []byte, name string, n, standard int64) []byte {
+	if n <= standard {
+		return b
+	}
+	b = append(append(append(b, ' '), name...), '=')
+	return strconv.AppendInt(b, n, 10)
+}
+
+func appendText(b []byte, name, text string) []byte {
+	if text == "" {
+		return b
+	}
+	b = append(append(append(b, ' '), name...), '=')
+	return append(b, text...)
+}
+
+func sortedNames(m map[string]string) []string {
+	names := make([]string, 0, len(m))
+	for name := range m {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
