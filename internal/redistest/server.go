@@ -138,7 +138,7 @@ func shortTempDir(t testing.TB) string {
 	if len(parent) > room {
 		parent = "/tmp"
 	}
-	dir, err := os.MkdirTemp(parent, "wm")
+	dir, err := os.MkdirTemp(parent, "wm") //nolint:usetesting // t.TempDir has the name of the test in it: too long
 	if err != nil {
 		t.Fatalf("redistest: make a directory for the server: %v", err)
 	}

@@ -14,34 +14,37 @@ import (
 
 func TestStartAnswersAndEndsWithTheTest(t *testing.T) {
 	t.Parallel()
-	var dir string
-	var pid int
 	for name, start := range map[string]func(testing.TB, ...string) *redistest.Server{
 		"unix": redistest.Start, "tcp": redistest.StartTCP,
 	} {
 		t.Run(name, func(t *testing.T) {
-			began := time.Now()
-			server := start(t, "--maxmemory", "50mb")
-			t.Logf("up in %v at %s", time.Since(began), server.Addr)
-			dir, pid = server.Dir, server.Pid()
-			if server.Network != name {
-				t.Fatalf("network: got %s, want %s", server.Network, name)
+			t.Parallel()
+			var dir string
+			var pid int
+			t.Run("while", func(t *testing.T) {
+				began := time.Now()
+				server := start(t, "--maxmemory", "50mb")
+				t.Logf("up in %v at %s", time.Since(began), server.Addr)
+				dir, pid = server.Dir, server.Pid()
+				if server.Network != name {
+					t.Fatalf("network: got %s, want %s", server.Network, name)
+				}
+				limit, err := server.Client(t).ConfigGet(t.Context(), "maxmemory").Result()
+				if err != nil || limit["maxmemory"] != "52428800" {
+					t.Fatalf("maxmemory: got %v, %v, want the argument's", limit, err)
+				}
+				options, err := redis.ParseURL(server.URL())
+				if err != nil || options.Addr != server.Addr || options.Network != server.Network {
+					t.Fatalf("URL %s: got %+v, %v", server.URL(), options, err)
+				}
+			})
+			if _, err := os.Stat(dir); !os.IsNotExist(err) {
+				t.Errorf("directory %s is still there: %v", dir, err)
 			}
-			limit, err := server.Client(t).ConfigGet(t.Context(), "maxmemory").Result()
-			if err != nil || limit["maxmemory"] != "52428800" {
-				t.Fatalf("maxmemory: got %v, %v, want the argument's", limit, err)
-			}
-			options, err := redis.ParseURL(server.URL())
-			if err != nil || options.Addr != server.Addr || options.Network != server.Network {
-				t.Fatalf("URL %s: got %+v, %v", server.URL(), options, err)
+			if process, err := os.FindProcess(pid); err == nil && process.Signal(syscall.Signal(0)) == nil {
+				t.Errorf("process %d is still there", pid)
 			}
 		})
-		if _, err := os.Stat(dir); !os.IsNotExist(err) {
-			t.Errorf("directory %s is still there: %v", dir, err)
-		}
-		if process, err := os.FindProcess(pid); err == nil && process.Signal(syscall.Signal(0)) == nil {
-			t.Errorf("process %d is still there", pid)
-		}
 	}
 }
 

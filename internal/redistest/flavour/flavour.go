@@ -48,11 +48,7 @@ func All(t testing.TB) []Flavour {
 	if testing.Short() {
 		return []Flavour{embedded}
 	}
-	local := Flavour{Name: "local", start: func(t testing.TB) (string, string) {
-		s := redistest.Start(t)
-		return s.Network, s.Addr
-	}}
-	flavours := []Flavour{local}
+	flavours := []Flavour{{Name: "local", start: startLocal}}
 	programs, images := pairs(t, "WM_TEST_SERVERS"), pairs(t, "WM_TEST_IMAGES")
 	for _, f := range fixed {
 		flavour := Flavour{Name: f.name, Version: f.version}
@@ -87,6 +83,12 @@ func (f Flavour) Client(t testing.TB, change ...func(*redis.Options)) *redis.Cli
 	client := redis.NewClient(options)
 	t.Cleanup(func() { _ = client.Close() })
 	return client
+}
+
+func startLocal(t testing.TB) (network, addr string) {
+	t.Helper()
+	s := redistest.Start(t)
+	return s.Network, s.Addr
 }
 
 func startEmbedded(t testing.TB) (network, addr string) {

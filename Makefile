@@ -1,0 +1,57 @@
+# Worker Machine. `make help` lists what there is.
+
+GO       ?= go
+TOOL      = $(GO) tool -modfile=tools/go.mod
+PACKAGES ?= ./...
+FUZZTIME ?= 30s
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: check
+check: lint test ## everything that has to pass before a commit
+
+.PHONY: test
+test: ## all tests; installs redis-server when there is none
+	scripts/test
+
+.PHONY: race
+race: ## all tests with the race detector
+	scripts/test -race
+
+.PHONY: lint
+lint: ## the linters, pinned in tools/go.mod; the first run builds them
+	$(GO) vet $(PACKAGES)
+	$(TOOL) golangci-lint run $(PACKAGES)
+
+.PHONY: format
+format: ## format all Go files as the linters want them
+	$(TOOL) golangci-lint fmt
+
+.PHONY: golden
+golden: ## write the golden files anew, after a change of format that is meant
+	UPDATE_GOLDEN=1 $(GO) test ./internal/wire/...
+
+.PHONY: fuzz
+fuzz: ## run every fuzz test for FUZZTIME (default 30s)
+	@set -e; grep -rl --include='*_test.go' '^func Fuzz' . | while read -r file; do \
+		for name in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\).*/\1/p' "$$file"); do \
+			echo "$$name in $$(dirname "$$file")"; \
+			$(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")"; \
+		done; \
+	done
+
+.PHONY: bench
+bench: ## run every benchmark once
+	$(GO) test -run '^$$' -bench . -benchmem $(PACKAGES)
+
+.PHONY: integration
+integration: images ## the tests with several processes and real servers in containers, in full words
+	scripts/test -count=1 -v ./integration/...
+
+.PHONY: images
+images: ## make the Docker images of Redis and Valkey that the tests want
+	scripts/images
