@@ -1,0 +1,56 @@
+// Package conn makes connections of their own beside the user's client: for blocking reads, and for heartbeats that big results
+// must not starve.
+//
+//	reader, err := conn.NewReader(client, 2*time.Second)
+//	streams, err := reader.ReadGroup(ctx, conn.GroupRead{Group: group, Consumer: me, Count: 10, Block: 2 * time.Second, Keys: keys, IDs: ids})
+//	reader.Interrupt() // from elsewhere: ends the blocked read at once
+package conn
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Options says in what a derived client differs from the one it comes from. What is zero stays as it is.
+type Options struct {
+	PoolSize    int
+	ReadTimeout time.Duration
+	MaxRetries  int // -1 switches retries off
+}
+
+// Derive makes a client with the address, authentication, TLS and dialer of another. The caller closes it.
+// It works for a client of one server, of a Sentinel group, and of a cluster.
+func Derive(from redis.UniversalClient, o Options) (redis.UniversalClient, error) {
+	switch client := from.(type) {
+	case *redis.Client:
+		options := *client.Options()
+		o.apply(&options.PoolSize, &options.ReadTimeout, &options.MaxRetries)
+		options.MinIdleConns, options.MaxIdleConns, options.MaxActiveConns = 0, 0, 0
+		return redis.NewClient(&options), nil
+	case *redis.ClusterClient:
+		options := *client.Options()
+		retries := options.MaxRetries
+		o.apply(&options.PoolSize, &options.ReadTimeout, &retries)
+		options.MinIdleConns, options.MaxIdleConns, options.MaxActiveConns = 0, 0, 0
+		return redis.NewClusterClient(&options), nil
+	default:
+		return nil, fmt.Errorf("conn: a client of type %T: use *redis.Client (also for Sentinel) or *redis.ClusterClient", from)
+	}
+}
+
+func (o Options) apply(pool *int, read *time.Duration, retries *int) {
+	if o.PoolSize != 0 {
+		*pool = o.PoolSize
+	}
+	if o.ReadTimeout != 0 {
+		*read = o.ReadTimeout
+	}
+	switch {
+	case o.MaxRetries != 0:
+		*retries = o.MaxRetries
+	case *retries == 0: // a client in use has turned "off" into 0, which would mean the default again
+		*retries = -1
+	}
+}

@@ -1,0 +1,83 @@
+package script
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/athoune/worker-machine/internal/wire"
+)
+
+// refLimit bounds how many tasks one call of cancel or missing names.
+const refLimit = 200
+
+// TaskRef names a task and, where it is known, its entry.
+type TaskRef struct{ ID, Entry string }
+
+// Cancel removes tasks that have not started. Those with a worker are announced on the control channel, and those whose place is
+// not known are also noted for an hour, so that [Runner.Cancelled] tells it.
+func (r *Runner) Cancel(ctx context.Context, keys wire.Keys, group string, tasks []TaskRef) (removed int, err error) {
+	names := []string{keys.Tasks(), keys.Due(), keys.Body(), keys.Counts(), keys.Cancels(), keys.Control()}
+	for start := 0; start < len(tasks); start += refLimit {
+		args := refArgs([]any{group, keys.Unique("")}, tasks[start:min(start+refLimit, len(tasks))])
+		answer, err := r.run(ctx, cancelScript, names, args)
+		if err != nil {
+			return removed, err
+		}
+		removed += number(answer)
+	}
+	return removed, nil
+}
+
+// Cancelled tells which of some tasks were cancelled while nobody knew their place.
+func (r *Runner) Cancelled(ctx context.Context, keys wire.Keys, ids []string) ([]bool, error) {
+	scores, err := r.client.Do(ctx, refScores(keys, ids)...).Slice()
+	if err != nil {
+		return nil, fmt.Errorf("script: look up cancelled tasks: %w", err)
+	}
+	cancelled := make([]bool, len(ids))
+	for i := range min(len(scores), len(ids)) {
+		cancelled[i] = scores[i] != nil
+	}
+	return cancelled, nil
+}
+
+func refScores(keys wire.Keys, ids []string) []any {
+	args := make([]any, 0, 2+len(ids))
+	args = append(args, "zmscore", keys.Cancels())
+	for _, id := range ids {
+		args = append(args, id)
+	}
+	return args
+}
+
+// Missing returns the indexes of tasks that are nowhere: neither at their entry nor due later.
+func (r *Runner) Missing(ctx context.Context, keys wire.Keys, tasks []TaskRef) (missing []int, err error) {
+	for start := 0; start < len(tasks); start += refLimit {
+		args := refArgs(nil, tasks[start:min(start+refLimit, len(tasks))])
+		answer, err := r.run(ctx, missingScript, []string{keys.Tasks(), keys.Due()}, args)
+		if err != nil {
+			return nil, err
+		}
+		values, err := list(missingScript, answer, 0)
+		if err != nil {
+			return nil, err
+		}
+		for _, v := range values {
+			missing = append(missing, start+number(v)-1)
+		}
+	}
+	return missing, nil
+}
+
+func refArgs(args []any, tasks []TaskRef) []any {
+	for _, task := range tasks {
+		args = append(args, task.ID, task.Entry)
+	}
+	return args
+}
+
+// Replay turns a dead letter into a task again; it reports false when the letter was gone.
+func (r *Runner) Replay(ctx context.Context, keys wire.Keys, letter string, task wire.Task) (bool, error) {
+	answer, err := r.run(ctx, replayScript, []string{keys.Tasks(), keys.Dead(), keys.Counts()}, []any{letter, task.Header(), task.Payload})
+	return number(answer) == 1, err
+}

@@ -1,0 +1,32 @@
+#!lua flags=allow-oom
+-- promote moves tasks that are due to the stream.
+-- KEYS tasks due body counts
+-- ARGV limit, prefix of the queue's reply streams
+-- returns how many were moved, and the milliseconds until the next one is due (-1 when there is none)
+-- ZREM BEFORE XADD: in a full Redis it makes the room that the entry takes.
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+local ids = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', string.format('%.0f', now), 'LIMIT', 0, ARGV[1])
+local moved = 0
+for _, id in ipairs(ids) do
+  local body = redis.call('HGET', KEYS[3], id)
+  redis.call('ZREM', KEYS[2], id)
+  redis.call('HDEL', KEYS[3], id)
+  local version, header, start = string.match(body or '', '^(%d+) ([^\n]*)\n()')
+  if version then
+    if not string.find(header, ' d=1', 1, true) then header = header .. ' d=1' end
+    local entry = redis.call('XADD', KEYS[1], '*', 'v', version, 'task', header, 'payload', string.sub(body, start))
+    local reply = string.match(header, ' re=(%w+)')
+    if reply then redis.call('XADD', ARGV[2] .. reply, 'NOMKSTREAM', '*', id, '~' .. entry) end
+    moved = moved + 1
+  elseif body then
+    redis.call('XADD', KEYS[1], '*', 'raw', body) -- no task: a worker makes it a dead letter
+  else
+    redis.call('HINCRBY', KEYS[4], 'lost', 1)
+  end
+end
+local head = redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')
+if #head == 0 then return {moved, -1} end
+local wait = tonumber(head[2]) - now
+if wait < 0 then wait = 0 end
+return {moved, wait}
