@@ -1,0 +1,123 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/athoune/worker-machine/internal/wire"
+)
+
+// Bounds of one enqueue script: other clients wait while it runs, and it may overshoot a memory limit by its size.
+const (
+	maxBatchTasks = 1000
+	maxBatchBytes = 1 << 20
+	hardPayload   = 64 << 20
+)
+
+// ClientConfig tunes a [Client]. The zero value is ready to use.
+type ClientConfig struct {
+	MaxPayload int           // most bytes of an encoded input; default 1 MiB, at most 64 MiB
+	MaxQueue   int64         // most tasks of a queue, waiting, running and delayed; 0 is no limit. Above it: [ErrQueueFull]
+	RetryFor   time.Duration // how long an enqueue goes on while Redis does not answer; default 10s
+	LaneTTL    time.Duration // how long Redis remembers what an idle client has stored; default 24h
+	ReplyTTL   time.Duration // how long outcomes outlive a client that died; default 1m, at least 3s
+
+	// OnLoss is called when Redis has lost tasks of a queue that it had acknowledged, as a restart without data or a failover to a
+	// stale replica does. Calls and maps send theirs again by themselves; what was fired and forgotten is gone. It must not block.
+	OnLoss func(queue string)
+}
+
+func (c *ClientConfig) check() error {
+	var errs []error
+	bad := func(format string, args ...any) {
+		errs = append(errs, fmt.Errorf("stream: new client: "+format, args...))
+	}
+	if c.MaxPayload < 0 || c.MaxPayload > hardPayload {
+		bad("MaxPayload %d: use 1 to %d bytes, or 0 for 1 MiB", c.MaxPayload, hardPayload)
+	}
+	if c.MaxQueue < 0 {
+		bad("MaxQueue %d: use 1 or more, or 0 for no limit", c.MaxQueue)
+	}
+	if c.RetryFor < 0 {
+		bad("RetryFor %v: use a positive time, or 0 for 10s", c.RetryFor)
+	}
+	if c.LaneTTL != 0 && c.LaneTTL < time.Minute {
+		bad("LaneTTL %v: use at least 1m, or 0 for 24h", c.LaneTTL)
+	}
+	if c.ReplyTTL != 0 && c.ReplyTTL < 3*time.Second {
+		bad("ReplyTTL %v: use at least 3s, or 0 for 1m", c.ReplyTTL)
+	}
+	return errors.Join(errs...)
+}
+
+// Client puts tasks into queues and waits for outcomes. It is safe for concurrent use; enqueues that come while one is on its way
+// share the next round trip.
+type Client struct {
+	store *Store
+	cfg   ClientConfig
+
+	mu      sync.Mutex
+	lanes   map[string]*lane
+	callers map[string]*caller
+	closed  bool
+}
+
+// NewClient returns a Client. It dials nothing. All that is wrong with cfg is reported at once.
+func NewClient(store *Store, cfg ClientConfig) (*Client, error) {
+	if store == nil {
+		return nil, errors.New("stream: new client: store is nil: make it with NewStore")
+	}
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	cfg.MaxPayload = orDefault(cfg.MaxPayload, 1<<20)
+	cfg.RetryFor = orDefault(cfg.RetryFor, 10*time.Second)
+	cfg.LaneTTL = orDefault(cfg.LaneTTL, 24*time.Hour)
+	cfg.ReplyTTL = orDefault(cfg.ReplyTTL, time.Minute)
+	return &Client{store: store, cfg: cfg, lanes: make(map[string]*lane), callers: make(map[string]*caller)}, nil
+}
+
+// Store is where the client's queues lie.
+func (c *Client) Store() *Store { return c.store }
+
+// Close ends the sessions that calls wait on; calls under way fail with [ErrClosed]. What was enqueued stays.
+func (c *Client) Close(ctx context.Context) error {
+	c.mu.Lock()
+	callers := c.callers
+	c.callers, c.closed = nil, true
+	c.mu.Unlock()
+	var errs []error
+	for _, caller := range callers {
+		errs = append(errs, caller.close(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// lane is the client's producer lane of a queue.
+func (c *Client) lane(queue string) (*lane, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return nil, fmt.Errorf("stream: client: %w", ErrClosed)
+	}
+	l := c.lanes[queue]
+	if l == nil {
+		if err := wire.CheckName("queue", queue); err != nil {
+			return nil, fmt.Errorf("stream: %w", err)
+		}
+		l = newLane(c, queue)
+		c.lanes[queue] = l
+	}
+	return l, nil
+}
+
+// lost tells the user that Redis lost acknowledged tasks.
+func (c *Client) lost(queue string) {
+	c.store.logger.Warn("redis has lost tasks that it had acknowledged: calls and maps send theirs again")
+	if c.cfg.OnLoss != nil {
+		c.cfg.OnLoss(queue)
+	}
+}

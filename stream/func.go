@@ -1,0 +1,185 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/athoune/worker-machine/internal/script"
+	"github.com/athoune/worker-machine/internal/wire"
+)
+
+// DefaultQueue is the queue of a [Func] that names none.
+const DefaultQueue = "default"
+
+// Func names a function that workers register and clients call. Both sides share the value; it holds no code.
+type Func[In, Out any] struct {
+	Name        string        // letters, digits, '.', '_', '-'; what a worker registers
+	Queue       string        // default "default"
+	Codec       Codec         // default [JSON]
+	MaxAttempts int           // default: the worker's
+	Timeout     time.Duration // of one attempt; default: the worker's
+}
+
+// Enqueue stores a task and returns its ID once Redis has it: fire and forget. However often it is retried inside, the task is
+// stored once. An error that is [ErrUnknownOutcome] means that the task may be stored, any other that it is not, but for
+// [ErrDuplicate], where the ID is that of the earlier task, and [ErrNotReplicated].
+func (f Func[In, Out]) Enqueue(ctx context.Context, c *Client, in In, options ...Option) (id string, err error) {
+	o, err := f.order(c, in, options)
+	if err != nil {
+		return "", f.wrap("enqueue", err)
+	}
+	l, err := c.lane(f.queue())
+	if err != nil {
+		return "", f.wrap("enqueue", err)
+	}
+	t := &ticket{tasks: []script.LaneTask{o.laneTask()}, size: o.size(), replicas: o.replicas}
+	if err = l.store(ctx, t); err != nil {
+		return "", f.wrap("enqueue", err)
+	}
+	id, err = o.outcome(t)
+	return id, f.wrap("enqueue", err)
+}
+
+// outcome is what became of an order that is alone in its ticket.
+func (o *order) outcome(t *ticket) (id string, err error) {
+	switch place := t.places[0]; {
+	case place.Full:
+		return "", ErrQueueFull
+	case place.Duplicate != "":
+		return place.Duplicate, fmt.Errorf("%w: task %s", ErrDuplicate, place.Duplicate)
+	case t.copies < o.replicas:
+		return o.task.ID, fmt.Errorf("%w: %d of %d", ErrNotReplicated, t.copies, o.replicas)
+	default:
+		return o.task.ID, nil
+	}
+}
+
+// EnqueueAll stores a task for each input, many to a round trip; it holds no more of them than one round trip takes. It stops at
+// the first error and says how many were stored for certain. A duplicate under [Unique] counts as stored.
+func (f Func[In, Out]) EnqueueAll(ctx context.Context, c *Client, inputs iter.Seq[In], options ...Option) (n int, err error) {
+	l, err := c.lane(f.queue())
+	if err != nil {
+		return 0, f.wrap("enqueue all", err)
+	}
+	t := &ticket{}
+	flush := func() error {
+		stored, err := l.storeAll(ctx, t)
+		n += stored
+		t = &ticket{tasks: t.tasks[:0]}
+		return err
+	}
+	for in := range inputs {
+		o, err := f.order(c, in, options)
+		if err != nil {
+			return n, errors.Join(f.wrap("enqueue all", err), flush())
+		}
+		if len(t.tasks) > 0 && (len(t.tasks) >= maxBatchTasks || t.size+o.size() > maxBatchBytes) {
+			if err = flush(); err != nil {
+				return n, f.wrap("enqueue all", err)
+			}
+		}
+		t.tasks, t.size, t.replicas = append(t.tasks, o.laneTask()), t.size+o.size(), o.replicas
+	}
+	return n, f.wrap("enqueue all", flush())
+}
+
+// storeAll stores a ticket and counts what is stored: those before the first one that was refused.
+func (l *lane) storeAll(ctx context.Context, t *ticket) (n int, err error) {
+	if len(t.tasks) == 0 {
+		return 0, nil
+	}
+	if err = l.store(ctx, t); err != nil {
+		return 0, err
+	}
+	for _, place := range t.places {
+		if place.Full {
+			return n, ErrQueueFull
+		}
+		n++
+	}
+	if t.copies < t.replicas {
+		return n, fmt.Errorf("%w: %d of %d", ErrNotReplicated, t.copies, t.replicas)
+	}
+	return n, nil
+}
+
+// Task makes a task that [Session.Send] takes. Options that say when or whether it is stored do not fit it: After, At, Unique, Replicas.
+func (f Func[In, Out]) Task(c *Client, in In, options ...Option) (Task, error) {
+	o, err := f.order(c, in, options)
+	if err == nil && (o.after != 0 || !o.at.IsZero() || o.task.Unique != "" || o.replicas != 0) {
+		err = errors.New("options After, At, Unique and Replicas do not fit a task whose outcome is awaited: enqueue it instead")
+	}
+	if err != nil {
+		return Task{}, f.wrap("make task", err)
+	}
+	return o.task, nil
+}
+
+// order encodes an input and applies the options.
+func (f Func[In, Out]) order(c *Client, in In, options []Option) (*order, error) {
+	if err := wire.CheckName("function", f.Name); err != nil {
+		return nil, err
+	}
+	payload, err := f.EncodeIn(in)
+	if err != nil {
+		return nil, err
+	}
+	if len(payload) > c.cfg.MaxPayload {
+		return nil, fmt.Errorf("%w: %d bytes, and ClientConfig.MaxPayload is %d: store it elsewhere and pass where it is", ErrPayloadTooLarge, len(payload), c.cfg.MaxPayload)
+	}
+	o := &order{task: Task{ID: NewID(), Function: f.Name, Attempt: 1, MaxAttempts: f.MaxAttempts, Timeout: f.Timeout, Payload: payload}}
+	return o, o.apply(options)
+}
+
+func (f Func[In, Out]) queue() string { return orDefault(f.Queue, DefaultQueue) }
+
+func (f Func[In, Out]) codec() Codec {
+	if f.Codec == nil {
+		return JSON
+	}
+	return f.Codec
+}
+
+func (f Func[In, Out]) wrap(verb string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("stream: %s %s: %w", verb, f.Name, err)
+}
+
+// EncodeIn encodes an input with the function's codec.
+func (f Func[In, Out]) EncodeIn(in In) ([]byte, error) {
+	data, err := f.codec().Encode(in)
+	if err != nil {
+		return nil, fmt.Errorf("encode input %T: %w", in, err)
+	}
+	return data, nil
+}
+
+// DecodeIn decodes an input with the function's codec.
+func (f Func[In, Out]) DecodeIn(data []byte) (in In, err error) {
+	if err = f.codec().Decode(data, &in); err != nil {
+		err = fmt.Errorf("decode input %T: %w", in, err)
+	}
+	return in, err
+}
+
+// EncodeOut encodes a result with the function's codec.
+func (f Func[In, Out]) EncodeOut(out Out) ([]byte, error) {
+	data, err := f.codec().Encode(out)
+	if err != nil {
+		return nil, fmt.Errorf("encode result %T: %w", out, err)
+	}
+	return data, nil
+}
+
+// DecodeOut decodes a result with the function's codec.
+func (f Func[In, Out]) DecodeOut(data []byte) (out Out, err error) {
+	if err = f.codec().Decode(data, &out); err != nil {
+		err = fmt.Errorf("decode result %T: %w", out, err)
+	}
+	return out, err
+}

@@ -1,0 +1,361 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/athoune/worker-machine/internal/conn"
+	"github.com/athoune/worker-machine/internal/script"
+	"github.com/athoune/worker-machine/internal/supervise"
+	"github.com/athoune/worker-machine/internal/wire"
+)
+
+const (
+	readBlock    = 2 * time.Second // bounds how long a connection that died unseen goes unnoticed
+	readCount    = 256
+	keepEvery    = time.Second
+	auditEvery   = 5 * time.Second // a task that is nowhere in two audits is stored again
+	auditTasks   = 200
+	contextBytes = 1 << 20
+	closeWithin  = 5 * time.Second
+)
+
+// Session is a reply stream, and the tasks whose outcomes go there. It keeps every task until its outcome is in, and stores it again
+// when Redis has lost it, so that each task sent has exactly one outcome, even when Redis comes back empty. It is safe for
+// concurrent use.
+type Session struct {
+	client *Client
+	lane   *lane
+	queue  string
+	keys   wire.Keys
+	id     string
+	reader *conn.Reader
+
+	mu        sync.Mutex
+	pending   map[string]*sent
+	ready     []Outcome
+	reread    bool // the cursor is not to be trusted: read from the beginning
+	forgotten bool // the reply stream was gone, and not all tasks are stored again yet
+	closed    bool
+
+	wake   chan struct{} // ready or closed has changed
+	loss   chan struct{} // Redis has lost data
+	stop   context.CancelFunc
+	ended  chan struct{} // the loops are done
+	cursor string        // of the tail loop
+}
+
+// sent is a task whose outcome is not in yet.
+type sent struct {
+	task   Task
+	order  script.LaneTask
+	size   int
+	lane   string // where it is stored, "" when it is not yet
+	entry  string // "" when not known
+	at     time.Time
+	missed int // audits in a row that found it nowhere
+}
+
+// OpenSession makes a reply stream on a queue. Close it when done; the outcomes of a session whose process dies go away after
+// ClientConfig.ReplyTTL. The session lives until Close, not until ctx ends.
+func (c *Client) OpenSession(ctx context.Context, queue string) (*Session, error) {
+	l, err := c.lane(orDefault(queue, DefaultQueue))
+	if err != nil {
+		return nil, err
+	}
+	reader, err := conn.NewReader(c.store.client, readBlock)
+	if err != nil {
+		return nil, fmt.Errorf("stream: open session: %w", err)
+	}
+	s := &Session{
+		client: c, lane: l, queue: l.queue, keys: l.keys, id: NewID(), reader: reader, cursor: "0-0",
+		pending: make(map[string]*sent), wake: make(chan struct{}, 1), loss: make(chan struct{}, 1), ended: make(chan struct{}),
+	}
+	if err = s.create(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("stream: open session on queue %s: %w", l.queue, err), reader.Close())
+	}
+	l.watch(s, true)
+	loops, stop := context.WithCancel(context.WithoutCancel(ctx))
+	s.stop = stop
+	go func() {
+		defer close(s.ended)
+		_ = supervise.Run(loops, supervise.Options{Logger: c.store.logger, MaxBackoff: maxBackoff},
+			supervise.Loop{Name: "keep session " + s.id, Run: s.keep},
+			supervise.Loop{Name: "read replies " + s.id, Run: s.tail},
+		)
+	}()
+	return s, nil
+}
+
+// create makes the reply stream; like an enqueue, it goes on for a while when Redis does not answer.
+func (s *Session) create(ctx context.Context) error {
+	began := time.Now()
+	for attempt := 0; ; attempt++ {
+		_, err := s.touch(ctx)
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		switch v := judge(err, s.client.store.cluster()); {
+		case v == full:
+			return fmt.Errorf("%w: redis refuses to store more: %w", ErrQueueFull, err)
+		case v == refused:
+			return err
+		case time.Since(began) > s.client.cfg.RetryFor:
+			return fmt.Errorf("%w: %w", ErrUnavailable, err)
+		}
+		pause(ctx, backoff(attempt))
+	}
+}
+
+// ID names the reply stream and the shared values.
+func (s *Session) ID() string { return s.id }
+
+// Outstanding is how many tasks were sent and have no outcome yet, or one that Next has not returned.
+func (s *Session) Outstanding() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.pending) + len(s.ready)
+}
+
+// Send stores tasks whose outcomes [Session.Next] will return. It fills in what a task lacks of ID, attempt and reply stream.
+// When it fails, the first n tasks are stored and will have an outcome; the others are not, or nobody will hear of them.
+func (s *Session) Send(ctx context.Context, tasks ...Task) (n int, err error) {
+	orders := make([]*order, len(tasks))
+	for i := range tasks {
+		if len(tasks[i].Payload) > s.client.cfg.MaxPayload {
+			orders = orders[:i]
+			err = fmt.Errorf("%w: task %d has %d bytes, and ClientConfig.MaxPayload is %d", ErrPayloadTooLarge, i, len(tasks[i].Payload), s.client.cfg.MaxPayload)
+			break
+		}
+		orders[i] = &order{task: tasks[i]}
+	}
+	n, sendErr := s.send(ctx, orders)
+	if sendErr != nil {
+		err = sendErr
+	}
+	if err != nil {
+		err = fmt.Errorf("stream: send to queue %s: %w", s.queue, err)
+	}
+	return n, err
+}
+
+// send notes the tasks BEFORE it stores them: their outcomes may be in before the answer is.
+func (s *Session) send(ctx context.Context, orders []*order) (n int, err error) {
+	for len(orders) > 0 {
+		t, batch := &ticket{}, make([]*sent, 0, len(orders))
+		for _, o := range orders {
+			if len(batch) > 0 && (len(batch) >= maxBatchTasks || t.size+o.size() > maxBatchBytes) {
+				break
+			}
+			o.task.ID, o.task.Attempt, o.task.Reply = orDefault(o.task.ID, NewID()), max(o.task.Attempt, 1), s.id
+			p := &sent{task: o.task, order: o.laneTask(), size: o.size(), at: time.Now()}
+			batch = append(batch, p)
+			t.tasks, t.size, t.replicas = append(t.tasks, p.order), t.size+p.size, max(t.replicas, o.replicas)
+		}
+		if err = s.note(batch); err != nil {
+			return n, err
+		}
+		stored, err := s.store(ctx, t, batch)
+		if n += stored; err != nil {
+			return n, err
+		}
+		orders = orders[len(batch):]
+	}
+	return n, nil
+}
+
+func (s *Session) note(batch []*sent) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return ErrClosed
+	}
+	for _, p := range batch {
+		s.pending[p.task.ID] = p
+	}
+	return nil
+}
+
+// store stores one ticket, notes the entries, and forgets what was refused.
+func (s *Session) store(ctx context.Context, t *ticket, batch []*sent) (n int, err error) {
+	err = s.lane.store(ctx, t)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil {
+		for _, p := range batch {
+			delete(s.pending, p.task.ID)
+		}
+		return 0, err
+	}
+	for i, place := range t.places {
+		p := batch[i]
+		p.lane = t.lane
+		switch {
+		case place.Full:
+			delete(s.pending, p.task.ID)
+			err = ErrQueueFull
+			continue
+		case place.Duplicate != "":
+			s.refuse(p, place.Duplicate)
+		case p.entry == "": // unless it has moved already
+			p.entry = place.Entry
+		}
+		n++
+	}
+	if err == nil && t.copies < t.replicas {
+		err = fmt.Errorf("%w: %d of %d", ErrNotReplicated, t.copies, t.replicas)
+	}
+	return n, err
+}
+
+// refuse gives a task that was not stored the outcome it will not get from a worker.
+func (s *Session) refuse(p *sent, holder string) {
+	delete(s.pending, p.task.ID)
+	s.ready = append(s.ready, Outcome{TaskID: p.task.ID, Kind: wire.KindFailure, Failure: wire.Failure{
+		Function: p.task.Function, Attempt: p.task.Attempt, Reason: reasonDuplicate, Message: "task " + holder + " has the same uniqueness key and is not done yet",
+	}})
+	s.signal(s.wake)
+}
+
+// Next waits for outcomes and returns all that are in. A task has one, whatever was executed how often. It fails when ctx is done, or
+// with [ErrClosed]; while Redis does not answer it waits.
+func (s *Session) Next(ctx context.Context) ([]Outcome, error) {
+	for {
+		s.mu.Lock()
+		ready, closed := s.ready, s.closed
+		s.ready = nil
+		s.mu.Unlock()
+		if len(ready) > 0 {
+			return ready, nil
+		}
+		if closed {
+			s.signal(s.wake) // for whoever else waits
+			return nil, fmt.Errorf("stream: session: %w", ErrClosed)
+		}
+		select {
+		case <-s.wake:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// CancelAll cancels the tasks that have no outcome yet and have not started. Running ones go on. It returns how many were removed; those
+// that lie in a worker's hands are announced to it.
+func (s *Session) CancelAll(ctx context.Context) (removed int, err error) {
+	s.mu.Lock()
+	refs := make([]script.TaskRef, 0, len(s.pending))
+	for id, p := range s.pending {
+		refs = append(refs, script.TaskRef{ID: id, Entry: p.place()})
+	}
+	s.mu.Unlock()
+	removed, err = s.client.store.scripts.Cancel(ctx, s.keys, s.client.store.group, refs)
+	if err != nil {
+		err = fmt.Errorf("stream: cancel tasks of queue %s: %w", s.queue, err)
+	}
+	return removed, err
+}
+
+// cancel cancels one task that nobody waits for any more.
+func (s *Session) cancel(ctx context.Context, id string) error {
+	s.mu.Lock()
+	p := s.pending[id]
+	delete(s.pending, id)
+	s.mu.Unlock()
+	if p == nil {
+		return nil
+	}
+	_, err := s.client.store.scripts.Cancel(ctx, s.keys, s.client.store.group, []script.TaskRef{{ID: id, Entry: p.place()}})
+	return err
+}
+
+// place is the entry, as far as there is one.
+func (p *sent) place() string {
+	if p.entry == wire.MovedDue {
+		return ""
+	}
+	return p.entry
+}
+
+// Set shares a small value with the tasks of this session, 1 MiB at most. It is gone with the session.
+func (s *Session) Set(ctx context.Context, name string, value []byte) error {
+	if len(value) > contextBytes {
+		return fmt.Errorf("stream: share %q: %w: %d bytes, at most %d", name, ErrPayloadTooLarge, len(value), contextBytes)
+	}
+	key := s.keys.Context(s.id)
+	_, err := s.client.store.client.TxPipelined(ctx, func(p redis.Pipeliner) error {
+		p.HSet(ctx, key, name, value)
+		p.PExpire(ctx, key, s.client.cfg.ReplyTTL)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("stream: share %q: %w", name, err)
+	}
+	return nil
+}
+
+// Get reads a value that this session or one of its tasks has set; nil without an error when there is none.
+func (s *Session) Get(ctx context.Context, name string) ([]byte, error) {
+	value, err := s.client.store.client.HGet(ctx, s.keys.Context(s.id), name).Bytes()
+	if errors.Is(err, redis.Nil) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("stream: read shared %q: %w", name, err)
+	}
+	return value, nil
+}
+
+// Close cancels what has not started and removes the reply stream and the shared values. It takes five seconds at
+// most, also when ctx has ended. Closing twice is fine.
+func (s *Session) Close(ctx context.Context) error {
+	s.mu.Lock()
+	closed := s.closed
+	s.closed = true
+	s.mu.Unlock()
+	if closed {
+		return nil
+	}
+	s.signal(s.wake)
+	s.lane.watch(s, false)
+	s.stop()
+	<-s.ended
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeWithin)
+	defer cancel()
+	_, err := s.CancelAll(ctx)
+	if delErr := s.client.store.writer.Del(ctx, s.keys.Reply(s.id), s.keys.Context(s.id)).Err(); delErr != nil {
+		err = errors.Join(err, fmt.Errorf("stream: close session %s: %w", s.id, delErr))
+	}
+	return errors.Join(err, s.reader.Close())
+}
+
+// signal wakes one waiter, now or later.
+func (s *Session) signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// lost tells the session that Redis has lost data.
+func (s *Session) lost() { s.signal(s.loss) }
+
+// snapshot returns the tasks without an outcome that a filter wants, oldest first.
+func (s *Session) snapshot(want func(*sent) bool) []*sent {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var found []*sent
+	for _, p := range s.pending {
+		if want(p) {
+			found = append(found, p)
+		}
+	}
+	slices.SortFunc(found, func(a, b *sent) int { return a.at.Compare(b.at) })
+	return found
+}
