@@ -2,22 +2,23 @@ package wire
 
 import (
 	"fmt"
-	"regexp"
+	"strings"
 )
 
 // ReleasedConsumer is the pseudo consumer that owns the entries a leaving worker handed back.
 // Any worker may take them at once, and no crash is counted.
 const ReleasedConsumer = "released"
 
-var (
-	nameRule   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
-	prefixRule = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$`)
+// Longest names, in bytes.
+const (
+	maxName   = 128
+	maxPrefix = 64
 )
 
 // CheckName reports what is wrong with the name of a queue, a function, a group or a worker.
 // The rule keeps hash tags, key patterns, log lines and paths free of surprises.
 func CheckName(kind, name string) error {
-	if nameRule.MatchString(name) {
+	if matches(name, maxName, "._-") {
 		return nil
 	}
 	return fmt.Errorf("%s name %q: use 1 to 128 letters, digits, '.', '_' or '-', starting with a letter or digit", kind, clip(name, 160))
@@ -25,10 +26,25 @@ func CheckName(kind, name string) error {
 
 // CheckPrefix reports what is wrong with a key prefix; besides the characters of a name it may hold ':'.
 func CheckPrefix(prefix string) error {
-	if prefixRule.MatchString(prefix) {
+	if matches(prefix, maxPrefix, "._:-") {
 		return nil
 	}
 	return fmt.Errorf("prefix %q: use 1 to 64 letters, digits, '.', '_', ':' or '-', starting with a letter or digit", clip(prefix, 96))
+}
+
+// matches tells whether s is 1 to most bytes long, of letters, digits and others, the first a letter or digit.
+func matches(s string, most int, others string) bool {
+	if s == "" || len(s) > most {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		alnum := c >= '0' && c <= '9' || c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z'
+		if !alnum && (i == 0 || strings.IndexByte(others, c) < 0) {
+			return false
+		}
+	}
+	return true
 }
 
 // Keys names every key of one queue. All share one hash tag, so that a script may touch any of them on a cluster.
