@@ -1,0 +1,132 @@
+package mapreduce_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/athoune/worker-machine/internal/redistest"
+	"github.com/athoune/worker-machine/mapreduce"
+	"github.com/athoune/worker-machine/stream"
+)
+
+// TestMapSurvives loses something in the middle of a batch: every input has one result all the same.
+func TestMapSurvives(t *testing.T) {
+	t.Parallel()
+	const n, processes = 3000, 2
+	type scene struct {
+		server *redistest.Server
+		kill   func() // one worker process
+		id     string // of the batch
+	}
+	do := func(t *testing.T, s scene, args ...any) {
+		t.Helper()
+		if err := s.server.Client(t).Do(t.Context(), args...).Err(); err != nil {
+			t.Errorf("%v: %v", args, err)
+		}
+	}
+	faults := map[string]func(t *testing.T, s scene){
+		"FLUSHALL":                func(t *testing.T, s scene) { t.Helper(); do(t, s, "FLUSHALL") },
+		"a restart without data":  func(t *testing.T, s scene) { t.Helper(); s.server.Restart() },
+		"kill -9 of a worker":     func(t *testing.T, s scene) { t.Helper(); s.kill() },
+		"DEL of the reply stream": func(t *testing.T, s scene) { t.Helper(); do(t, s, "DEL", "wm:{numbers}:reply:"+s.id) },
+		"DEL of the tasks":        func(t *testing.T, s scene) { t.Helper(); do(t, s, "DEL", "wm:{numbers}:tasks") },
+		"XTRIM of the tasks":      func(t *testing.T, s scene) { t.Helper(); do(t, s, "XTRIM", "wm:{numbers}:tasks", "MAXLEN", 0) },
+		"XGROUP DESTROY": func(t *testing.T, s scene) {
+			t.Helper()
+			do(t, s, "XGROUP", "DESTROY", "wm:{numbers}:tasks", "workers")
+		},
+		"all connections are cut":   func(t *testing.T, s scene) { t.Helper(); do(t, s, "CLIENT", "KILL", "TYPE", "normal") },
+		"SCRIPT FLUSH":              func(t *testing.T, s scene) { t.Helper(); do(t, s, "SCRIPT", "FLUSH") },
+		"a freeze of half a second": func(t *testing.T, s scene) { t.Helper(); do(t, s, "CLIENT", "PAUSE", 500, "ALL") },
+	}
+	for name, fault := range faults {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := redistest.Start(t)
+			first := startProcess(t, server)
+			for range processes - 1 {
+				startProcess(t, server)
+			}
+			client := newClient(t, server, stream.ClientConfig{})
+			batch := mapreduce.Map(t.Context(), client, wait, constant(2, n), mapreduce.Window(200))
+			seen := make(map[int]bool, n)
+			for r := range batch.Results() {
+				if r.Err != nil || r.Value != 2 || seen[r.Index] {
+					t.Fatalf("after %d results got %+v, seen before: %v", len(seen), r, seen[r.Index])
+				}
+				seen[r.Index] = true
+				if len(seen) == n/3 || len(seen) == n/2 {
+					fault(t, scene{server: server, kill: func() { _ = first.Process.Kill() }, id: batch.ID()})
+				}
+			}
+			if err := batch.Err(); err != nil || len(seen) != n {
+				t.Errorf("%d results of %d, %v", len(seen), n, err)
+			}
+			if left := keys(t, server.Client(t)); len(left) > 0 {
+				t.Errorf("keys are left: %q", left)
+			}
+		})
+	}
+}
+
+// constant yields n times the same.
+func constant(value, n int) func(yield func(int) bool) {
+	return func(yield func(int) bool) {
+		for range n {
+			if !yield(value) {
+				return
+			}
+		}
+	}
+}
+
+func TestMapKeepsItsResultsWhenRedisIsGone(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	startProcess(t, server)
+	client := newClient(t, server, stream.ClientConfig{RetryFor: 500 * time.Millisecond})
+	batch := mapreduce.Map(t.Context(), client, square, numbers, mapreduce.Window(100))
+	got := 0
+	var gone time.Time
+	for r := range batch.Results() {
+		if r.Err != nil || r.Value != r.Input*r.Input {
+			t.Fatalf("got %+v", r)
+		}
+		if got++; got == 300 {
+			server.Kill()
+			gone = time.Now()
+		}
+	}
+	took := time.Since(gone)
+	if err := batch.Err(); !errors.Is(err, stream.ErrUnavailable) {
+		t.Errorf("the batch ended with %v", err)
+	}
+	if got < 300 || got > 500 || took < 400*time.Millisecond || took > 10*time.Second {
+		t.Errorf("%d results, ended after %v", got, took)
+	}
+}
+
+func TestReplyStreamIsTrimmed(t *testing.T) {
+	t.Parallel()
+	const n = 20_000
+	server := redistest.Start(t)
+	startWorker(t, server, nil)
+	client := newClient(t, server, stream.ClientConfig{})
+	redis := server.Client(t)
+	batch := mapreduce.Map(t.Context(), client, square, count(n))
+	got, most := 0, int64(0)
+	for range batch.Results() {
+		if got++; got%100 == 0 {
+			length, err := redis.XLen(t.Context(), "wm:{numbers}:reply:"+batch.ID()).Result()
+			if err != nil {
+				t.Fatal(err)
+			}
+			most = max(most, length)
+		}
+	}
+	// One entry carries the outcomes of one commit, and no more than a window of them can wait.
+	if err := batch.Err(); err != nil || got != n || most > 1000 {
+		t.Errorf("%d results, %v, the reply stream had up to %d entries", got, err, most)
+	}
+}
