@@ -95,6 +95,9 @@ func (c *caller) dispatch(ctx context.Context) {
 	defer close(c.ended)
 	for {
 		outcomes, err := c.session.Next(ctx)
+		if errors.Is(err, ErrUnavailable) {
+			continue // a call waits as long as its context says
+		}
 		if err != nil {
 			break
 		}

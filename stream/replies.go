@@ -111,6 +111,7 @@ func (s *Session) keep(ctx context.Context) error {
 // gone with it; those of an earlier lane when the lane is.
 func (s *Session) restore(ctx context.Context) error {
 	kept, err := s.touch(ctx)
+	s.heard(err)
 	if err != nil {
 		return err
 	}
@@ -138,6 +139,19 @@ func (s *Session) restore(ctx context.Context) error {
 	s.forgotten = false
 	s.mu.Unlock()
 	return nil
+}
+
+// heard notes whether Redis answers, and has Next tell when it has not for too long.
+func (s *Session) heard(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch now := time.Now(); {
+	case err == nil:
+		s.answered, s.outage = now, nil
+	case now.Sub(s.answered) >= s.client.cfg.RetryFor:
+		s.answered, s.outage = now, fmt.Errorf("%w: %w", ErrUnavailable, err)
+		s.signal(s.wake)
+	}
 }
 
 // touch renews the reply stream, or makes it, and compares what the producer lane says with what was acknowledged.
@@ -172,10 +186,18 @@ func (s *Session) replay(ctx context.Context, tasks []*sent) error {
 			return fmt.Errorf("stream: store lost tasks again: %w", err)
 		}
 		s.mu.Lock()
+		full := false
 		for i, place := range t.places {
+			if place.Full {
+				full = true
+				continue
+			}
 			tasks[i].lane, tasks[i].entry, tasks[i].missed, tasks[i].at = t.lane, place.Entry, 0, time.Now()
 		}
 		s.mu.Unlock()
+		if full {
+			return fmt.Errorf("stream: store lost tasks again: %w", ErrQueueFull)
+		}
 		tasks = tasks[n:]
 	}
 	return nil
@@ -183,7 +205,7 @@ func (s *Session) replay(ctx context.Context, tasks []*sent) error {
 
 // audit looks for tasks that are nowhere, as an operator's XTRIM or XDEL leaves them.
 func (s *Session) audit(ctx context.Context) error {
-	old := s.snapshot(func(p *sent) bool { return p.entry != "" && time.Since(p.at) >= auditEvery })
+	old := s.snapshot(func(p *sent) bool { return p.entry != "" && time.Since(p.at) >= auditEvery-keepEvery })
 	old = old[:min(len(old), auditTasks)]
 	if len(old) == 0 {
 		return nil

@@ -21,7 +21,7 @@ const (
 	readCount    = 256
 	keepEvery    = time.Second
 	auditEvery   = 5 * time.Second // a task that is nowhere in two audits is stored again
-	auditTasks   = 200
+	auditTasks   = 2000
 	contextBytes = 1 << 20
 	closeWithin  = 5 * time.Second
 )
@@ -43,8 +43,10 @@ type Session struct {
 	reread    bool // the cursor is not to be trusted: read from the beginning
 	forgotten bool // the reply stream was gone, and not all tasks are stored again yet
 	closed    bool
+	answered  time.Time // when Redis last did, or its absence was last told
+	outage    error     // for Next to tell
 
-	wake   chan struct{} // ready or closed has changed
+	wake   chan struct{} // ready, closed or outage has changed
 	loss   chan struct{} // Redis has lost data
 	stop   context.CancelFunc
 	ended  chan struct{} // the loops are done
@@ -75,7 +77,7 @@ func (c *Client) OpenSession(ctx context.Context, queue string) (*Session, error
 	}
 	s := &Session{
 		client: c, lane: l, queue: l.queue, keys: l.keys, id: NewID(), reader: reader, cursor: "0-0",
-		pending: make(map[string]*sent), wake: make(chan struct{}, 1), loss: make(chan struct{}, 1), ended: make(chan struct{}),
+		answered: time.Now(), pending: make(map[string]*sent), wake: make(chan struct{}, 1), loss: make(chan struct{}, 1), ended: make(chan struct{}),
 	}
 	if err = s.create(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("stream: open session on queue %s: %w", l.queue, err), reader.Close())
@@ -224,12 +226,16 @@ func (s *Session) refuse(p *sent, holder string) {
 }
 
 // Next waits for outcomes and returns all that are in. A task has one, whatever was executed how often. It fails when ctx is done, or
-// with [ErrClosed]; while Redis does not answer it waits.
+// with [ErrClosed]; and with [ErrUnavailable] each time that Redis has not answered for ClientConfig.RetryFor: call it again to go
+// on waiting.
 func (s *Session) Next(ctx context.Context) ([]Outcome, error) {
 	for {
 		s.mu.Lock()
-		ready, closed := s.ready, s.closed
+		ready, closed, outage := s.ready, s.closed, s.outage
 		s.ready = nil
+		if len(ready) == 0 {
+			s.outage = nil
+		}
 		s.mu.Unlock()
 		if len(ready) > 0 {
 			return ready, nil
@@ -237,6 +243,9 @@ func (s *Session) Next(ctx context.Context) ([]Outcome, error) {
 		if closed {
 			s.signal(s.wake) // for whoever else waits
 			return nil, fmt.Errorf("stream: session: %w", ErrClosed)
+		}
+		if outage != nil {
+			return nil, fmt.Errorf("stream: session: %w", outage)
 		}
 		select {
 		case <-s.wake:
