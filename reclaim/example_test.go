@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"log"
 
-	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/athoune/worker-machine/internal/redistest"
 	"github.com/athoune/worker-machine/internal/wire"
 	"github.com/athoune/worker-machine/reclaim"
 	"github.com/athoune/worker-machine/stream"
@@ -43,11 +43,7 @@ func Example() {
 
 // exampleStore is one with two dead letters, on a server inside this process.
 func exampleStore(ctx context.Context) (*redis.Client, *stream.Store) {
-	server, err := miniredis.Run()
-	if err != nil {
-		log.Fatal(err)
-	}
-	client := redis.NewClient(&redis.Options{Addr: server.Addr()})
+	client, _ := redistest.ForExample() // it ends with the program
 	store, err := stream.NewStore(client, stream.Config{})
 	if err != nil {
 		log.Fatal(err)
