@@ -1,0 +1,134 @@
+package group
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/athoune/worker-machine/internal/conn"
+	"github.com/athoune/worker-machine/internal/script"
+	"github.com/athoune/worker-machine/internal/wire"
+)
+
+// admit takes new entries in hand; it returns how many there were.
+func (f *feed) admit(ctx context.Context, entries []conn.Entry) int {
+	batch := make([]flight, len(entries))
+	fresh := make([]*flight, 0, len(entries))
+	for i, e := range entries {
+		fresh = f.prepare(fresh, &batch[i], script.Entry{ID: e.ID, Fields: e.Fields})
+	}
+	f.enlist(ctx, fresh)
+	if hook := f.worker.cfg.Hooks.Fetched; hook != nil && len(entries) > 0 {
+		hook(f.queue.Name, len(entries))
+	}
+	return len(entries)
+}
+
+// admitEntries takes in hand what was taken over from others, or was found lost; it returns how many were new.
+func (f *feed) admitEntries(ctx context.Context, entries []script.Entry) int {
+	batch := make([]flight, len(entries))
+	fresh := make([]*flight, 0, len(entries))
+	for i, e := range entries {
+		fresh = f.prepare(fresh, &batch[i], e)
+	}
+	return f.enlist(ctx, fresh)
+}
+
+// prepare decodes an entry into flight and adds it to fresh. What is no task is settled at once.
+func (f *feed) prepare(fresh []*flight, into *flight, e script.Entry) []*flight {
+	into.feed, into.entry, into.crashes, into.fence = f, e.ID, e.Crashes, *f.fence.Load()
+	into.context.parent, into.context.flight = f.worker.life, into
+	if e.ID == "" {
+		return fresh
+	}
+	if e.Fields == nil {
+		f.dropDeleted(into)
+		return fresh
+	}
+	task, err := wire.Decode(e.Fields)
+	if err != nil {
+		f.buryRaw(into, e.Fields, err)
+		return fresh
+	}
+	into.task = task
+	if crashLoop(&e) {
+		f.buryCrashed(into)
+		return fresh
+	}
+	return append(fresh, into)
+}
+
+// enlist registers flights, sorts out cancelled ones and suspects, and hands the rest to the pool.
+func (f *feed) enlist(ctx context.Context, fresh []*flight) int {
+	fresh = f.flights.add(fresh)
+	if len(fresh) == 0 {
+		return 0
+	}
+	count := len(fresh)
+	now := time.Now()
+	promoted := false
+	for _, flight := range fresh {
+		flight.arrived = now
+		promoted = promoted || flight.task.Promoted
+	}
+	if promoted {
+		fresh = f.dropCancelled(ctx, fresh)
+	}
+	ready := fresh[:0]
+	for _, flight := range fresh {
+		if flight.suspect() {
+			f.worker.suspects.add(flight)
+			continue
+		}
+		ready = append(ready, flight)
+	}
+	f.worker.pool.push(ready)
+	return count
+}
+
+// dropCancelled ends flights of tasks that were cancelled while they waited to be due, and returns the others. When Redis does
+// not answer they start: cancelling is a courtesy to save work.
+func (f *feed) dropCancelled(ctx context.Context, fresh []*flight) []*flight {
+	asked := make([]*flight, 0, len(fresh))
+	ids := make([]string, 0, len(fresh))
+	for _, flight := range fresh {
+		if flight.task.Promoted {
+			asked = append(asked, flight)
+			ids = append(ids, flight.task.ID)
+		}
+	}
+	cancelled, err := f.worker.store.Scripts().Cancelled(ctx, f.keys, ids)
+	if err != nil {
+		f.log.Warn("cannot ask for cancelled tasks", zap.Error(err))
+		return fresh
+	}
+	any := false
+	for i, flight := range asked {
+		if cancelled[i] && flight.move(flightWaiting, flightEnded) {
+			f.cancel(flight)
+			any = true
+		}
+	}
+	if !any {
+		return fresh
+	}
+	kept := fresh[:0]
+	for _, flight := range fresh {
+		if flight.state.Load() == flightWaiting {
+			kept = append(kept, flight)
+		}
+	}
+	return kept
+}
+
+// atoi reads a count as a Redis hash holds it, 0 for anything else.
+func atoi(v any) int {
+	s, _ := v.(string)
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		return 0
+	}
+	return n
+}

@@ -1,0 +1,109 @@
+package group
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/athoune/worker-machine/internal/conn"
+)
+
+const (
+	drainGrace = 2 * time.Second // for handlers whose context was cancelled
+	flushGrace = 5 * time.Second // for outcomes to be recorded, and again for what is left to be handed over
+)
+
+// drain waits for its turn to stop, after fetch and rescue and before the leases, and then ends the work.
+func (w *Worker) drain(ctx context.Context) error {
+	<-ctx.Done()
+	w.log.Info("draining", zap.Int("running", w.pool.running()))
+	w.pool.close()
+	for _, f := range w.feeds {
+		f.releaseWaiting()
+	}
+	idle := func() bool { return w.pool.running() == 0 }
+	if !w.awaitFor(w.cfg.Drain, idle) {
+		w.log.Warn("handlers are cancelled: the time to drain is over", zap.Int("running", w.pool.running()))
+		for _, f := range w.feeds {
+			for _, one := range f.flights.list() {
+				one.context.end(ErrDrain)
+			}
+		}
+		if !w.awaitFor(drainGrace, idle) {
+			w.log.Error("handlers do not return, their tasks are handed to other workers", zap.Int("running", w.pool.running()))
+		}
+	}
+	w.awaitFor(flushGrace, func() bool { return w.inHand() <= w.pool.running() })
+	w.unclean = w.leave()
+	return nil
+}
+
+// awaitFor polls until condition holds, but not longer than limit.
+func (w *Worker) awaitFor(limit time.Duration, condition func() bool) bool {
+	ctx, cancel := context.WithTimeout(w.life, limit)
+	defer cancel()
+	return await(ctx, condition)
+}
+
+// releaseWaiting hands what has not started to other workers.
+func (f *feed) releaseWaiting() {
+	waiting := f.worker.pool.take(func(one *flight) bool { return one.feed == f })
+	for _, one := range f.flights.list() { // suspects
+		if one.move(flightWaiting, flightEnded) {
+			waiting = append(waiting, one)
+		}
+	}
+	if len(waiting) > 0 {
+		f.release(waiting...)
+	}
+}
+
+// leave hands over what is left, and takes worker and leases off. What cannot be is reclaimed by others when the lease runs out.
+func (w *Worker) leave() error {
+	ctx, cancel := context.WithTimeout(w.life, flushGrace)
+	defer cancel()
+	var errs []error
+	for _, f := range w.feeds {
+		if err := f.leave(ctx); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (f *feed) leave(ctx context.Context) error {
+	w := f.worker
+	var fails patience
+	for {
+		left, err := f.leaveOnce(ctx)
+		switch {
+		case conn.IsNoGroup(err):
+			return nil // neither consumer nor pending entries
+		case err == nil && left == 0:
+			return nil
+		case err == nil:
+			continue
+		}
+		w.log.Warn("cannot leave the queue, trying again", zap.String("queue", f.queue.Name), zap.Error(err))
+		if !fails.pause(ctx) {
+			unrecorded, _ := f.flights.census()
+			return fmt.Errorf("group: leave %s with %d tasks whose outcome is not recorded; they run again elsewhere when the lease ends: %w",
+				f.queue.Name, unrecorded, err)
+		}
+	}
+}
+
+func (f *feed) leaveOnce(ctx context.Context) (int, error) {
+	w := f.worker
+	for _, one := range f.flights.list() {
+		if one.suspect() { // it was not its crash that ended this worker
+			if err := w.store.Client().HDel(ctx, f.keys.Crashes(), one.entry+"!").Err(); err != nil {
+				return 0, err
+			}
+		}
+	}
+	return w.store.Scripts().Leave(ctx, f.keys, w.store.Group(), w.name)
+}

@@ -1,0 +1,29 @@
+package group
+
+import (
+	"strconv"
+	"strings"
+)
+
+// entryID is a parsed ID of a stream entry.
+type entryID struct{ ms, seq uint64 }
+
+// parseEntryID reads what Redis wrote; anything else is 0-0.
+func parseEntryID(text string) entryID {
+	left, right, _ := strings.Cut(text, "-")
+	ms, err := strconv.ParseUint(left, 10, 64)
+	if err != nil {
+		return entryID{}
+	}
+	seq, _ := strconv.ParseUint(right, 10, 64)
+	return entryID{ms, seq}
+}
+
+func (id entryID) less(other entryID) bool {
+	return id.ms < other.ms || (id.ms == other.ms && id.seq < other.seq)
+}
+
+// String is the ID as Redis takes it.
+func (id entryID) String() string {
+	return strconv.FormatUint(id.ms, 10) + "-" + strconv.FormatUint(id.seq, 10)
+}

@@ -1,0 +1,160 @@
+package group
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/athoune/worker-machine/internal/script"
+	"github.com/athoune/worker-machine/internal/wire"
+)
+
+// The states of a flight. Whoever moves it to flightEnded decides its outcome.
+const (
+	flightWaiting int32 = iota // in the buffer
+	flightRunning              // with its handler
+	flightEnded                // its outcome is decided, and on its way to Redis
+)
+
+// flight is one task in this worker's hands, from its delivery until Redis confirmed what became of it.
+type flight struct {
+	context taskContext
+	feed    *feed
+	entry   string
+	task    wire.Task
+	fence   string // of the lease under which it came
+	crashes int
+	arrived time.Time
+	started time.Time
+
+	state     atomic.Int32
+	abandoned atomic.Bool // its handler did not return in time; the slot is given to another one
+}
+
+// move changes the state, and tells whether it was the caller who did.
+func (f *flight) move(from, to int32) bool { return f.state.CompareAndSwap(from, to) }
+
+// maxAttempts is after which attempt a failure is final.
+func (f *flight) maxAttempts() int {
+	if f.task.MaxAttempts > 0 {
+		return f.task.MaxAttempts
+	}
+	return f.feed.worker.cfg.MaxAttempts
+}
+
+// timeout is that of this attempt, 0 for none.
+func (f *flight) timeout() time.Duration {
+	if f.task.Timeout > 0 {
+		return f.task.Timeout
+	}
+	return f.feed.worker.cfg.Timeout
+}
+
+func (f *flight) metadata() Metadata {
+	return Metadata{
+		ID: f.task.ID, Function: f.task.Function, Queue: f.feed.queue.Name,
+		Attempt: f.task.Attempt, MaxAttempts: f.maxAttempts(), Timeout: f.timeout(),
+		LastError: f.task.LastError, Headers: f.task.Headers, Entry: f.entry,
+	}
+}
+
+// flights holds what a feed has in hand. An entry stays until its commit, retry, burial or release is confirmed, so that
+// reading the consumer's history never runs an entry twice.
+type flights struct {
+	mu      sync.Mutex
+	byEntry map[string]*flight
+	added   uint64 // how many were ever added
+
+	// While history is read, entries that are confirmed meanwhile are noted: Redis may have rendered them as pending before.
+	watching int
+	gone     map[string]bool
+}
+
+func newFlights() flights { return flights{byEntry: map[string]*flight{}, gone: map[string]bool{}} }
+
+// add takes in what is new, and tells which were.
+func (s *flights) add(candidates []*flight) []*flight {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	fresh := candidates[:0]
+	for _, f := range candidates {
+		if s.byEntry[f.entry] != nil || s.gone[f.entry] {
+			continue
+		}
+		s.byEntry[f.entry] = f
+		fresh = append(fresh, f)
+	}
+	s.added += uint64(len(fresh))
+	return fresh
+}
+
+func (s *flights) remove(done ...*flight) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range done {
+		if s.byEntry[f.entry] == f {
+			delete(s.byEntry, f.entry)
+		}
+		if s.watching > 0 {
+			s.gone[f.entry] = true
+		}
+	}
+}
+
+// watch starts to note what is removed; the function it returns ends that.
+func (s *flights) watch() (end func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.watching++
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.watching--; s.watching == 0 {
+			clear(s.gone)
+		}
+	}
+}
+
+// has tells whether a flight is still in hand.
+func (s *flights) has(f *flight) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.byEntry[f.entry] == f
+}
+
+// census is how many there are, and how many were ever added.
+func (s *flights) census() (now int, added uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.byEntry), s.added
+}
+
+// list is all there are.
+func (s *flights) list() []*flight {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make([]*flight, 0, len(s.byEntry))
+	for _, f := range s.byEntry {
+		all = append(all, f)
+	}
+	return all
+}
+
+func entriesOf(all []*flight) []string {
+	entries := make([]string, len(all))
+	for i, f := range all {
+		entries[i] = f.entry
+	}
+	return entries
+}
+
+// suspect tells whether the task must run alone: two workers died while they had it.
+func (f *flight) suspect() bool { return f.crashes >= suspectCrashes }
+
+const (
+	suspectCrashes = 2 // run alone from here on
+	fatalCrashes   = 3 // a dead letter, if the last one happened while it ran alone
+)
+
+// crashLoop tells whether an entry that was taken over is not to run any more.
+func crashLoop(e *script.Entry) bool { return e.Crashes >= fatalCrashes && e.Alone }

@@ -1,0 +1,266 @@
+package group
+
+import (
+	"sync"
+	"time"
+)
+
+const (
+	prefetchWork = 5 * time.Millisecond // how much work for all slots may wait in the buffer
+	prefetchMost = 1000                 // tasks
+	paceWeight   = 16                   // a handler's time counts this part in the mean
+)
+
+// pool runs flights, at most limit at a time. Goroutines live while there is work: each one that takes a task wakes another one
+// if more wait, so that few run while tasks are short, and all slots fill while they are long.
+type pool struct {
+	limit int
+	run   func(*flight)
+
+	mu      sync.Mutex
+	waiting []*flight
+	head    int           // of waiting
+	busy    int           // goroutines that hold a slot
+	mean    time.Duration // of a handler call; 0 until measured
+	closed  bool          // nothing starts any more
+	alone   bool          // a suspect waits or runs: take nothing new
+	solo    bool          // it runs: start nothing beside it
+
+	wanted int           // the fetcher waits for so many free places
+	freed  chan struct{} // they are there
+}
+
+func newPool(limit int, run func(*flight)) *pool {
+	return &pool{limit: limit, run: run, freed: make(chan struct{}, 1)}
+}
+
+// push adds flights to the buffer and starts the first.
+func (p *pool) push(batch []*flight) {
+	if len(batch) == 0 {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.head > 0 && len(p.waiting)+len(batch) > cap(p.waiting) {
+		n := copy(p.waiting, p.waiting[p.head:])
+		clear(p.waiting[n:])
+		p.waiting, p.head = p.waiting[:n], 0
+	}
+	p.waiting = append(p.waiting, batch...)
+	p.spawn()
+}
+
+// spawn starts one goroutine if there is work and a slot. mu is held.
+func (p *pool) spawn() {
+	if p.closed || p.solo || p.busy >= p.limit {
+		return
+	}
+	if f := p.pop(); f != nil {
+		p.busy++
+		go p.work(f)
+	}
+}
+
+// pop takes the first flight that is still waiting. mu is held.
+func (p *pool) pop() *flight {
+	for p.head < len(p.waiting) {
+		f := p.waiting[p.head]
+		p.waiting[p.head] = nil
+		if p.head++; p.head == len(p.waiting) {
+			p.waiting, p.head = p.waiting[:0], 0
+		}
+		if f.move(flightWaiting, flightRunning) {
+			return f
+		}
+	}
+	return nil
+}
+
+// work runs flights until none waits. A handler may end the goroutine with runtime.Goexit.
+func (p *pool) work(f *flight) {
+	defer func() {
+		if f != nil {
+			p.next(f, true)
+		}
+	}()
+	p.mu.Lock()
+	p.spawn()
+	p.mu.Unlock()
+	for f != nil {
+		p.run(f)
+		f = p.next(f, false)
+	}
+}
+
+// next gives back the slot of done and takes the next flight, if this goroutine can go on.
+func (p *pool) next(done *flight, exits bool) *flight {
+	took := time.Since(done.started)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.measure(took)
+	if done.abandoned.Load() {
+		return nil // the slot is another one's since then
+	}
+	p.solo = false
+	if exits {
+		p.busy--
+		p.spawn()
+		p.tell()
+		return nil
+	}
+	var f *flight
+	if !p.closed {
+		f = p.pop()
+	}
+	if f == nil {
+		p.busy--
+	}
+	p.tell()
+	return f
+}
+
+// measure adds to the mean. mu is held.
+func (p *pool) measure(took time.Duration) {
+	took = max(took, time.Microsecond)
+	if p.mean == 0 {
+		p.mean = took
+		return
+	}
+	p.mean = max(p.mean+(took-p.mean)/paceWeight, time.Microsecond)
+}
+
+// abandon takes the slot from a flight whose handler does not return.
+func (p *pool) abandon(f *flight) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if f.abandoned.Swap(true) {
+		return
+	}
+	p.solo = false
+	p.busy--
+	p.spawn()
+	p.tell()
+}
+
+// tell wakes the fetcher if there is room enough. mu is held.
+func (p *pool) tell() {
+	if p.wanted > 0 && p.room() >= p.wanted {
+		p.wanted = 0
+		p.wake()
+	}
+}
+
+func (p *pool) wake() {
+	select {
+	case p.freed <- struct{}{}:
+	default:
+	}
+}
+
+// prefetch is how many tasks may wait while all slots are busy: as many as are done in a moment. mu is held.
+func (p *pool) prefetch() int {
+	if p.mean == 0 {
+		return 0
+	}
+	return min(int(time.Duration(p.limit)*prefetchWork/p.mean), prefetchMost)
+}
+
+// room is how many more tasks may be taken in hand. mu is held.
+func (p *pool) room() int {
+	if p.closed || p.alone {
+		return 0
+	}
+	return max(0, p.limit+p.prefetch()-p.busy-(len(p.waiting)-p.head))
+}
+
+// free is how many more tasks may be taken in hand.
+func (p *pool) free() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.room()
+}
+
+// want returns the room if it is worth a round trip; if not, freed tells when it is. While tasks are so short that some are
+// prefetched, half of the buffer must be empty; otherwise every slot counts.
+func (p *pool) want() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	least := max(1, p.prefetch()/2)
+	if room := p.room(); room >= least {
+		p.wanted = 0
+		return room
+	}
+	p.wanted = least
+	return 0
+}
+
+// slow says that tasks wait longer than the mean had it: prefetch no more until measured again.
+func (p *pool) slow(took time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mean = max(p.mean, took)
+}
+
+// setAlone stops or resumes the taking in of new tasks around a suspect's run.
+func (p *pool) setAlone(alone bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.alone = alone
+	if !alone {
+		p.wake()
+	}
+}
+
+// runAlone starts a flight whatever the buffer holds.
+func (p *pool) runAlone(f *flight) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed || !f.move(flightWaiting, flightRunning) {
+		return
+	}
+	p.solo = true
+	p.busy++
+	go p.work(f)
+}
+
+// idle tells whether nothing runs and nothing waits.
+func (p *pool) idle() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.busy == 0 && p.head == len(p.waiting)
+}
+
+// running is how many goroutines hold a slot.
+func (p *pool) running() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.busy
+}
+
+// close makes the pool start nothing any more.
+func (p *pool) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
+}
+
+// take removes from the buffer all flights that pick answers true for, and ends them: the caller decides what becomes of them.
+func (p *pool) take(pick func(*flight) bool) []*flight {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var taken []*flight
+	kept := p.waiting[:0]
+	for _, f := range p.waiting[p.head:] {
+		if pick(f) {
+			if f.move(flightWaiting, flightEnded) {
+				taken = append(taken, f)
+			}
+			continue
+		}
+		kept = append(kept, f)
+	}
+	clear(p.waiting[len(kept):])
+	p.waiting, p.head = kept, 0
+	p.tell()
+	return taken
+}

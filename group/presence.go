@@ -1,0 +1,185 @@
+package group
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/zap"
+)
+
+// silence is how long a subscription may say nothing before it is asked whether it lives.
+const silence = 10 * time.Second
+
+// subscription keeps the presence channels of some feeds subscribed, which tells others at once when this process dies, and
+// listens to what is said on their control channels. On one server one subscription serves all feeds; on a cluster each has its
+// own, with the node of its slot.
+type subscription struct {
+	worker *Worker
+	feeds  []*feed
+	shard  bool // presence is asked of the node of the slot
+	pinged bool // and not yet answered
+}
+
+func (w *Worker) subscriptions() []*subscription {
+	if w.shared != nil {
+		return []*subscription{{worker: w, feeds: w.feeds}}
+	}
+	var all []*subscription
+	for _, f := range w.feeds {
+		all = append(all, &subscription{worker: w, feeds: []*feed{f}, shard: true})
+	}
+	return all
+}
+
+// run subscribes again whenever the connection is lost. Where the server refuses, leases alone tell who lives, and hints do not
+// come.
+func (s *subscription) run(ctx context.Context) error {
+	w := s.worker
+	for ctx.Err() == nil {
+		pubsub, err := s.open(ctx)
+		if isRefused(err) {
+			w.log.Warn("the server refuses subscriptions: a crash of this worker is noticed when its lease runs out", zap.Error(err))
+			s.announce(false)
+			<-ctx.Done()
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		s.announce(true)
+		err = s.listen(ctx, pubsub)
+		_ = pubsub.Close()
+		if ctx.Err() != nil {
+			return nil
+		}
+		w.log.Warn("the subscription was lost and is made again", zap.Error(err))
+		for _, f := range s.feeds {
+			f.reclaimer.Disturbed()
+		}
+	}
+	return nil
+}
+
+// open subscribes, and returns once the server has confirmed all channels.
+func (s *subscription) open(ctx context.Context) (*redis.PubSub, error) {
+	client := s.worker.store.Client()
+	var presence, control []string
+	for _, f := range s.feeds {
+		presence = append(presence, f.keys.Presence(s.worker.name))
+		control = append(control, f.keys.Control())
+	}
+	var pubsub *redis.PubSub
+	var err error
+	if s.shard {
+		pubsub = client.SSubscribe(ctx)
+		err = pubsub.SSubscribe(ctx, presence...)
+	} else {
+		pubsub = client.Subscribe(ctx)
+		err = pubsub.Subscribe(ctx, presence...)
+	}
+	if err == nil {
+		err = pubsub.Subscribe(ctx, control...)
+	}
+	stop := context.AfterFunc(ctx, func() { _ = pubsub.Close() })
+	defer stop()
+	for range len(presence) + len(control) {
+		if err != nil {
+			break
+		}
+		_, err = pubsub.ReceiveTimeout(ctx, time.Second)
+	}
+	if err != nil {
+		_ = pubsub.Close()
+		return nil, fmt.Errorf("group: subscribe to presence and control: %w", err)
+	}
+	return pubsub, nil
+}
+
+// announce says in the leases whether presence counts; what may have been missed meanwhile is looked up.
+func (s *subscription) announce(present bool) {
+	s.worker.present.Store(present)
+	for _, f := range s.feeds {
+		f.settled.Store(true)
+		f.switched.Store(false)
+		kick(f.beatNow)
+		kick(f.dueNow)
+		kick(f.lookNow)
+	}
+}
+
+// listen handles messages until the connection is lost or ctx is done.
+func (s *subscription) listen(ctx context.Context, pubsub *redis.PubSub) error {
+	defer context.AfterFunc(ctx, func() { _ = pubsub.Close() })()
+	s.pinged = false
+	for {
+		message, err := pubsub.ReceiveTimeout(ctx, silence)
+		var late net.Error
+		if errors.As(err, &late) && late.Timeout() && !s.pinged {
+			s.pinged = true
+			err = pubsub.Ping(ctx)
+			if err == nil {
+				continue
+			}
+		}
+		if err != nil {
+			return err
+		}
+		s.pinged = false
+		if m, ok := message.(*redis.Message); ok {
+			s.heard(ctx, m)
+		}
+	}
+}
+
+// heard acts on a hint. The truth is in keys: a lost hint costs time, a false one nothing.
+func (s *subscription) heard(ctx context.Context, m *redis.Message) {
+	for _, f := range s.feeds {
+		if m.Channel != f.keys.Control() {
+			continue
+		}
+		verb, rest, _ := strings.Cut(m.Payload, " ")
+		switch verb {
+		case "due":
+			kick(f.dueNow)
+		case "released":
+			kick(f.lookNow)
+		case "pause", "resume":
+			f.readSwitch(ctx)
+		case "cancel":
+			f.cancelWaiting(rest)
+		}
+	}
+}
+
+// cancelWaiting ends the task with an ID if it has not started.
+func (f *feed) cancelWaiting(id string) {
+	for _, one := range f.worker.pool.take(func(one *flight) bool { return one.feed == f && one.task.ID == id }) {
+		f.cancel(one)
+	}
+}
+
+// readSwitch reads whether the queue is paused.
+func (f *feed) readSwitch(ctx context.Context) {
+	value, err := f.worker.store.Client().HGet(ctx, f.keys.State(), "paused").Result()
+	if err != nil && !errors.Is(err, redis.Nil) {
+		f.switched.Store(false)
+		f.log.Warn("cannot read whether the queue is paused", zap.Error(err))
+		return
+	}
+	f.switched.Store(true)
+	paused := value != "" && value != "0"
+	if f.paused.Swap(paused) != paused {
+		f.log.Info("the queue was switched", zap.Bool("paused", paused))
+		f.worker.stir()
+	}
+}
+
+// isRefused tells whether the server does not let this user subscribe.
+func isRefused(err error) bool {
+	return hasPrefix(err, "NOPERM") || hasPrefix(err, "unknown command")
+}

@@ -1,0 +1,192 @@
+package group
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/zap"
+
+	"github.com/athoune/worker-machine/internal/conn"
+	"github.com/athoune/worker-machine/internal/script"
+	"github.com/athoune/worker-machine/internal/supervise"
+	"github.com/athoune/worker-machine/stream"
+)
+
+// blockFor bounds one blocking read: a connection that died without a word is noticed a second later.
+const blockFor = 2 * time.Second
+
+// ErrUsed is returned by the second Run of a worker: its name is never used again, so a new worker has to be made.
+var ErrUsed = errors.New("group: the worker has run already")
+
+// Worker reads queues and runs the handlers of their tasks. It is one incarnation: its consumer name is never used again.
+type Worker struct {
+	store *stream.Store
+	cfg   Config
+	name  string
+	log   *zap.Logger
+	mux   mux
+	ran   atomic.Bool
+
+	pool     *pool
+	feeds    []*feed
+	policy   policy
+	gate     gate
+	suspects suspects
+	logged   limiter
+
+	beats  redis.UniversalClient // heartbeats only, so that nothing starves them
+	pulse  *script.Runner        // on beats
+	shared *conn.Reader          // for all feeds on one server; nil on a cluster, where each feed has its own
+
+	life    context.Context // of everything that outlives Run's context while the worker drains
+	began   time.Time
+	present atomic.Bool // the presence channels are subscribed
+	unclean error       // how the drain ended
+}
+
+// NewWorker returns a worker for the queues of cfg. It does not talk to Redis; [Worker.Run] does. The store stays the caller's.
+// All bad fields of cfg are reported at once.
+func NewWorker(store *stream.Store, cfg Config) (*Worker, error) {
+	cfg, err := cfg.normalize()
+	if store == nil {
+		err = errors.Join(errors.New("group: new worker: the store is nil"), err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	w := &Worker{store: store, cfg: cfg, name: newName()}
+	w.log = store.Logger().With(zap.String("worker", w.name))
+	w.pool = newPool(cfg.Concurrency, w.run)
+	w.suspects.arrived = make(chan struct{}, 1)
+	return w, nil
+}
+
+// Name is the worker's consumer name: the host, the process ID, and a ULID.
+func (w *Worker) Name() string { return w.name }
+
+// Run reads the queues and runs handlers until ctx is done, then drains: it takes nothing new, hands what has not started to other
+// workers, gives running handlers Config.Drain to end, cancels their contexts with [ErrDrain], and hands over what is left. No
+// task loses an attempt by it.
+//
+// While Redis cannot be reached Run goes on trying. It returns nil after a clean end, and an error at once when the worker or a
+// handler is set up wrongly.
+func (w *Worker) Run(ctx context.Context) error {
+	if w.ran.Swap(true) {
+		return ErrUsed
+	}
+	if err := w.setUp(); err != nil {
+		return err
+	}
+	defer w.closeClients()
+	life, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	w.life, w.began = life, time.Now()
+	for _, f := range w.feeds {
+		f.confirmed.Store(int64(-time.Hour)) // no lease yet
+	}
+	w.log.Info("worker starts", zap.Int("concurrency", w.cfg.Concurrency), zap.Strings("queues", w.queueNames()))
+	err := supervise.Run(ctx, supervise.Options{Logger: w.log}, w.loops()...)
+	w.log.Info("worker has stopped")
+	return errors.Join(err, w.unclean)
+}
+
+// setUp makes what needs the handlers to be known.
+func (w *Worker) setUp() error {
+	if err := w.mux.seal(w.cfg.Middleware); err != nil {
+		return err
+	}
+	if len(w.cfg.Queues) == 0 {
+		served := w.mux.queues
+		if len(served) == 0 {
+			served = []Queue{{Name: stream.DefaultQueue}}
+		}
+		queues, err := normalizeQueues(served)
+		if err != nil {
+			return err
+		}
+		w.cfg.Queues = queues
+	}
+	if err := w.openClients(); err != nil {
+		w.closeClients()
+		return err
+	}
+	return nil
+}
+
+func (w *Worker) openClients() (err error) {
+	client := w.store.Client()
+	_, clustered := client.(*redis.ClusterClient)
+	patience := min(time.Second, max(w.cfg.Lease/6, minLease))
+	w.beats, err = conn.Derive(client, conn.Options{PoolSize: min(len(w.cfg.Queues), 4), ReadTimeout: patience, MaxRetries: -1})
+	if err != nil {
+		return fmt.Errorf("group: make a connection for heartbeats: %w", err)
+	}
+	w.pulse = w.store.Scripts().With(w.beats)
+	if !clustered {
+		if w.shared, err = conn.NewReader(client, blockFor); err != nil {
+			return fmt.Errorf("group: make a connection for reads: %w", err)
+		}
+	}
+	for _, queue := range w.cfg.Queues {
+		f := newFeed(w, queue)
+		f.reader = w.shared
+		if clustered {
+			if f.reader, err = conn.NewReader(client, blockFor); err != nil {
+				return fmt.Errorf("group: make a connection for reads of %s: %w", queue.Name, err)
+			}
+		}
+		if err := f.openReclaimer(); err != nil {
+			return err
+		}
+		w.feeds = append(w.feeds, f)
+	}
+	w.policy = newPolicy(w.feeds, w.cfg.Strict)
+	return nil
+}
+
+func (w *Worker) closeClients() {
+	if w.beats != nil {
+		_ = w.beats.Close() // nothing is under way any more
+	}
+	for _, f := range w.feeds {
+		if f.reader != nil && f.reader != w.shared {
+			_ = f.reader.Close()
+		}
+	}
+	if w.shared != nil {
+		_ = w.shared.Close()
+	}
+}
+
+// loops are in the order in which they start; they stop in reverse. Presence BEFORE the leases, which tell others to look for
+// it; leases before the rest; fetch last, so that it stops first.
+func (w *Worker) loops() []supervise.Loop {
+	loops := []supervise.Loop{}
+	for i, group := range w.subscriptions() {
+		loops = append(loops, supervise.Loop{Name: fmt.Sprintf("presence %d", i), Run: group.run})
+	}
+	for _, f := range w.feeds {
+		loops = append(loops, supervise.Loop{Name: "heartbeat " + f.queue.Name, Run: f.keepLease})
+	}
+	loops = append(loops, supervise.Loop{Name: "drain", Run: w.drain})
+	for _, f := range w.feeds {
+		loops = append(loops,
+			supervise.Loop{Name: "due " + f.queue.Name, Run: f.promote},
+			supervise.Loop{Name: "rescue " + f.queue.Name, Run: f.rescue})
+	}
+	return append(loops,
+		supervise.Loop{Name: "suspects", Run: w.runSuspects},
+		supervise.Loop{Name: "fetch", Run: w.fetch})
+}
+
+func (w *Worker) queueNames() []string {
+	names := make([]string, len(w.feeds))
+	for i, f := range w.feeds {
+		names[i] = f.queue.Name
+	}
+	return names
+}
