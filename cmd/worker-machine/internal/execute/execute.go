@@ -129,7 +129,7 @@ func (p *Program) Run(ctx context.Context, meta Meta, payload []byte) ([]byte, e
 		return nil, fmt.Errorf("execute: start %s: %w", p.argv[0], err)
 	}
 	killed, err := run.wait(ctx)
-	said := run.stderr.text()
+	said := run.stderr.Text()
 	switch {
 	case killed != nil && said != "":
 		return nil, fmt.Errorf("execute: %s killed: %w: %s", p.argv[0], killed, said)

@@ -22,7 +22,7 @@ type execution struct {
 	stdin  *os.File
 	limit  int
 	stdout bytes.Buffer // belongs to its reader until read is done
-	stderr tail         // likewise
+	stderr *Tail
 	tooBig chan struct{}
 	read   sync.WaitGroup // the readers of stdout and stderr
 	outs   []*os.File
@@ -52,7 +52,7 @@ func start(child *exec.Cmd, payload []byte, limit int) (*execution, error) {
 
 	e := &execution{
 		child: child, limit: limit, stdin: ends[1], outs: []*os.File{ends[2], ends[4]},
-		stderr: tail{limit: stderrKept}, tooBig: make(chan struct{}),
+		stderr: NewTail(stderrKept), tooBig: make(chan struct{}),
 	}
 	go func() {
 		// A program need not read its input, so a broken pipe is no failure. wait closes the pipe when the program is over.
@@ -60,7 +60,7 @@ func start(child *exec.Cmd, payload []byte, limit int) (*execution, error) {
 		_ = e.stdin.Close()
 	}()
 	e.read.Go(func() { e.readOutput(e.outs[0]) })
-	e.read.Go(func() { _, _ = io.Copy(&e.stderr, e.outs[1]) })
+	e.read.Go(func() { _, _ = io.Copy(e.stderr, e.outs[1]) })
 	return e, nil
 }
 

@@ -1,0 +1,172 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+
+	"github.com/athoune/worker-machine/group"
+	"github.com/athoune/worker-machine/stream"
+)
+
+// workFlags are the flags of work.
+type workFlags struct {
+	queues      []string
+	strict      bool
+	handles     []string
+	shell       bool
+	env         []string
+	dir         string
+	maxOutput   int
+	concurrency int
+	maxAttempts int
+	timeout     time.Duration
+	drain       time.Duration
+	lease       time.Duration
+	backoffMin  time.Duration
+	backoffMax  time.Duration
+}
+
+const (
+	defaultMaxAttempts = 5
+	defaultMaxOutput   = 4 << 20
+)
+
+const workLong = `Run tasks with programs of any language: the payload comes on standard input, standard output is the result.
+
+A program that ends with something else than 0 has failed; the end of its standard error is the error's message. A failed task is
+tried again later, and after --max-attempts it is a dead letter (see worker-machine dead).
+
+No shell is involved unless --shell is given: the words of --handle are split as a shell would, and a payload never becomes an
+argument or a command. The program gets the variables PATH, LANG, LANGUAGE, LC_*, TMPDIR and TZ of the worker, those named by
+--env, and WM_TASK_ID, WM_FUNCTION, WM_QUEUE, WM_ATTEMPT, WM_MAX_ATTEMPTS, and WM_HEADER_<NAME> for each header of the task. It runs
+in a process group of its own, which is killed as a whole on timeout, and when the program ends.
+
+ctrl-C or SIGTERM: nothing new is started, what runs gets --drain to end, and the rest goes to other workers at no cost of an
+attempt. A second ctrl-C kills what runs.`
+
+func (a *app) workCommand() *cobra.Command {
+	var f workFlags
+	cmd := &cobra.Command{
+		Use:   "work --handle NAME=PROGRAM",
+		Short: "Run a worker whose functions are programs",
+		Long:  workLong,
+		Example: `  worker-machine work --handle 'lines=xargs wc -l'
+  worker-machine work --queue mail:3 --queue reports --handle 'send=sendmail -t' --handle 'report=python3 report.py'
+  worker-machine work --queue images --concurrency 2 --timeout 5m --handle 'resize=convert - -resize 50% png:-'
+  worker-machine work --shell --handle 'top=sort | uniq -c | sort -rn | head'`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.work(cmd.Context(), &f) },
+	}
+	flags := cmd.Flags()
+	flags.StringArrayVarP(&f.queues, "queue", "q", []string{stream.DefaultQueue}, "a queue to read, or queue:weight; may be repeated")
+	flags.BoolVar(&f.strict, "strict", false, "read the queues in their order: a later one only while those before are empty")
+	flags.StringArrayVar(&f.handles, "handle", nil, "a function and its program, name=program args; may be repeated")
+	flags.BoolVar(&f.shell, "shell", false, "let sh -c run the programs")
+	flags.StringArrayVar(&f.env, "env", nil, "pass this variable of the environment on to the programs; may be repeated")
+	flags.StringVar(&f.dir, "dir", "", "where the programs run (default: here)")
+	flags.IntVar(&f.maxOutput, "max-output", defaultMaxOutput, "most bytes of a result; more is an error")
+	flags.IntVarP(&f.concurrency, "concurrency", "c", 0, "programs at a time (default: 4 for each CPU)")
+	flags.IntVar(&f.maxAttempts, "max-attempts", defaultMaxAttempts, "how often a task is tried that does not say itself")
+	flags.DurationVar(&f.timeout, "timeout", 0, "how long one attempt may run, for tasks that do not say themselves (default: no limit)")
+	flags.DurationVar(&f.drain, "drain", 0, "how long running programs get to end after ctrl-C or SIGTERM (default 25s)")
+	flags.DurationVar(&f.lease, "lease", 0, "how long this worker keeps its tasks when it is cut off from Redis (default 10s)")
+	flags.DurationVar(&f.backoffMin, "backoff-min", 0, "upper bound of the wait before the second attempt (default 1s)")
+	flags.DurationVar(&f.backoffMax, "backoff-max", 0, "upper bound of the wait before later attempts (default 10m)")
+	_ = cmd.RegisterFlagCompletionFunc("queue", cobra.NoFileCompletions)
+	_ = cmd.MarkFlagDirname("dir")
+	return cmd
+}
+
+func (a *app) work(ctx context.Context, f *workFlags) error {
+	queues, err := parseQueues(f.queues)
+	programs, handleErr := a.parseHandles(f)
+	if err := errors.Join(err, handleErr); err != nil {
+		return err
+	}
+	if f.maxOutput < 1 {
+		return usagef("--max-output: at least 1")
+	}
+	target, err := a.connect(ctx, 0)
+	if err != nil {
+		return err
+	}
+	defer target.Close()
+	worker, err := group.NewWorker(target.store, group.Config{
+		Queues: queues, Strict: f.strict, Concurrency: f.concurrency, MaxAttempts: f.maxAttempts, Timeout: f.timeout,
+		Drain: f.drain, Lease: f.lease, Backoff: group.Backoff{Min: f.backoffMin, Max: f.backoffMax}, Hooks: a.workHooks(),
+	})
+	if err != nil {
+		return usagef("%w", err)
+	}
+	names := make([]string, len(programs))
+	for i, p := range programs {
+		group.HandleRaw(worker, p.function, p.handler(quitOf(ctx)))
+		names[i] = p.function
+	}
+	return a.runWorker(ctx, worker, func(ctx context.Context) {
+		if awaitLease(ctx, target.store, queues, worker.Name()) == nil {
+			a.note("ready: worker %s on %s runs %s", worker.Name(), queueList(queues), strings.Join(names, ", "))
+		}
+	})
+}
+
+func queueList(queues []group.Queue) string {
+	names := make([]string, len(queues))
+	for i, q := range queues {
+		names[i] = q.Name
+	}
+	if len(names) == 1 {
+		return "queue " + names[0]
+	}
+	return "queues " + strings.Join(names, ", ")
+}
+
+// runWorker runs the worker until ctx is done and it has drained, and says so. Meanwhile ready waits for its start.
+func (a *app) runWorker(ctx context.Context, worker *group.Worker, ready func(context.Context)) error {
+	watched, stopWatching := context.WithCancel(ctx)
+	readied := make(chan struct{})
+	go func() {
+		defer close(readied)
+		ready(watched)
+	}()
+	defer context.AfterFunc(ctx, func() {
+		a.note("stopping: running tasks may end, nothing new is started (once more to stop at once)")
+	})()
+	err := worker.Run(ctx)
+	stopWatching()
+	<-readied
+	if ctx.Err() != nil && err == nil {
+		a.note("stopped")
+	}
+	return err
+}
+
+// workHooks log what happens, for --log-level info and debug. Errors are those of strangers' programs: the logger escapes them.
+func (a *app) workHooks() group.Hooks {
+	fields := func(m group.Metadata, more ...zap.Field) []zap.Field {
+		return append([]zap.Field{
+			zap.String("task", m.ID), zap.String("function", m.Function), zap.String("queue", m.Queue), zap.Int("attempt", m.Attempt),
+		}, more...)
+	}
+	return group.Hooks{
+		Done: func(m group.Metadata, took time.Duration) {
+			a.log.Info("task done", fields(m, zap.Duration("took", took))...)
+		},
+		Retry: func(m group.Metadata, wait time.Duration, err error) {
+			a.log.Info("task put off", fields(m, zap.Duration("wait", wait), zap.Error(err))...)
+		},
+		Dead: func(m group.Metadata, reason string, err error) {
+			a.log.Warn("task is a dead letter", fields(m, zap.String("reason", reason), zap.Error(err))...)
+		},
+		Late: func(m group.Metadata) { a.log.Warn("outcome refused, another worker has the task", fields(m)...) },
+		Reclaimed: func(queue string, n int) {
+			a.log.Info("tasks reclaimed", zap.String("queue", queue), zap.Int("tasks", n))
+		},
+		LeaseLost: func(queue string) { a.log.Warn("lease lost", zap.String("queue", queue)) },
+	}
+}
