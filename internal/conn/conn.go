@@ -28,12 +28,14 @@ func Derive(from redis.UniversalClient, o Options) (redis.UniversalClient, error
 		options := *client.Options()
 		o.apply(&options.PoolSize, &options.ReadTimeout, &options.MaxRetries)
 		options.MinIdleConns, options.MaxIdleConns, options.MaxActiveConns = 0, 0, 0
+		options.PushNotificationProcessor = nil // each client has its own, and registers its handlers there once
 		return redis.NewClient(&options), nil
 	case *redis.ClusterClient:
 		options := *client.Options()
 		retries := options.MaxRetries
 		o.apply(&options.PoolSize, &options.ReadTimeout, &retries)
 		options.MinIdleConns, options.MaxIdleConns, options.MaxActiveConns = 0, 0, 0
+		options.PushNotificationProcessor = nil // each client has its own, and registers its handlers there once
 		return redis.NewClusterClient(&options), nil
 	default:
 		return nil, fmt.Errorf("conn: a client of type %T: use *redis.Client (also for Sentinel) or *redis.ClusterClient", from)
