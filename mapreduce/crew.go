@@ -137,7 +137,12 @@ func (b *Batch[In, Out]) send(ctx, sending context.Context, s *stream.Session) {
 func store(ctx, sending context.Context, s *stream.Session, tasks []stream.Task) error {
 	for attempt := 0; ctx.Err() == nil; attempt++ {
 		n, err := s.Send(sending, tasks...)
-		if err == nil || !errors.Is(err, stream.ErrQueueFull) {
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, stream.ErrUnknownOutcome): // of the last tasks; for the batch it is the same: Redis is away
+			return fmt.Errorf("%w: %w", stream.ErrUnavailable, err)
+		case !errors.Is(err, stream.ErrQueueFull):
 			return err
 		}
 		if tasks = tasks[n:]; n > 0 {
