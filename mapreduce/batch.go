@@ -83,8 +83,8 @@ func (b *Batch[In, Out]) ID() string { return b.session.id() }
 //
 // Breaking out of the loop cancels the tasks that have not started; so do ctx and every other early end. Tasks that are running
 // run on, and nobody hears of them. When the loop is over, the batch has left nothing behind: no goroutine (but for an input
-// iterator that does not return), no reply stream, no shared context. The end takes at most some 2 seconds if Redis is not
-// there; what it could not remove then expires.
+// iterator that does not return), no reply stream, no shared context. If Redis does not answer then, the end takes some 3 seconds
+// and no longer: what could not be removed expires, and connections that hang are given up by their timeouts.
 //
 // It can be ranged over once. A second loop yields nothing, and [Batch.Err] is then [ErrResultsTaken].
 func (b *Batch[In, Out]) Results() iter.Seq[Result[In, Out]] {

@@ -457,3 +457,26 @@ func TestMapOnAQueueWithALimit(t *testing.T) {
 	client := newClient(t, server, stream.ClientConfig{MaxQueue: 20})
 	requireSquares(t, mapreduce.Map(t.Context(), client, square, count(500)), 500)
 }
+
+func TestMapCancelsWhileTheQueueIsFull(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	client := newClient(t, server, stream.ClientConfig{MaxQueue: 20})
+	watched(t, server, func() {
+		ctx, cancel := context.WithCancel(t.Context())
+		batch := mapreduce.Map(ctx, client, square, numbers)
+		go func() {
+			redistest.Eventually(t, 10*time.Second, func() bool { return backlog(t, server.Client(t)) == 20 }, "the queue is full")
+			cancel()
+		}()
+		for r := range batch.Results() {
+			t.Errorf("got %+v without a worker", r)
+		}
+		if err := batch.Err(); !errors.Is(err, context.Canceled) {
+			t.Errorf("the batch ended with %v", err)
+		}
+	})
+	if left := backlog(t, server.Client(t)); left != 0 {
+		t.Errorf("%d tasks are left", left)
+	}
+}

@@ -1,6 +1,7 @@
 package mapreduce_test
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"time"
@@ -104,6 +105,55 @@ func TestMapKeepsItsResultsWhenRedisIsGone(t *testing.T) {
 	}
 	if got < 300 || got > 500 || took < 400*time.Millisecond || took > 10*time.Second {
 		t.Errorf("%d results, ended after %v", got, took)
+	}
+}
+
+func TestMapEndsThoughRedisIsFrozen(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	startProcess(t, server)
+	client := newClient(t, server, stream.ClientConfig{})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	batch := mapreduce.Map(ctx, client, square, numbers)
+	var begun time.Time
+	for r := range batch.Results() {
+		if r.Index == 1000 {
+			server.Stop()
+			begun = time.Now()
+			cancel()
+		}
+	}
+	took := time.Since(begun)
+	server.Cont()
+	if err := batch.Err(); !errors.Is(err, context.Canceled) || !errors.Is(err, stream.ErrUnavailable) {
+		t.Errorf("the batch ended with %v", err)
+	}
+	if took > 6*time.Second {
+		t.Errorf("the batch took %v to end", took)
+	}
+}
+
+func TestMapSurvivesALossWhileTheQueueIsFull(t *testing.T) {
+	t.Parallel()
+	const n = 1500
+	server := redistest.Start(t)
+	startWorker(t, server, nil)
+	client := newClient(t, server, stream.ClientConfig{MaxQueue: 40})
+	batch := mapreduce.Map(t.Context(), client, wait, constant(3, n))
+	got := 0
+	for r := range batch.Results() {
+		if r.Err != nil {
+			t.Fatalf("got %+v", r)
+		}
+		if got++; got%400 == 0 {
+			if err := server.Client(t).Do(t.Context(), "FLUSHALL").Err(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := batch.Err(); err != nil || got != n {
+		t.Errorf("%d results, %v", got, err)
 	}
 }
 

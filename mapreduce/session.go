@@ -2,13 +2,14 @@ package mapreduce
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
 	"github.com/athoune/worker-machine/stream"
 )
 
-// closeTimeout bounds the end of a batch: cancelling the rest and removing its keys.
+// closeTimeout bounds how long the end of a batch waits for the rest to be cancelled and its keys to be removed.
 const closeTimeout = 2 * time.Second
 
 // session opens the session of a batch when it is first needed, and closes it once.
@@ -70,7 +71,7 @@ func (h *session) own() {
 }
 
 // close cancels what has not started and removes the session's keys. It has a time of its own, since the batch's context may be
-// done; later calls do nothing.
+// done, and waits no longer than that; later calls do nothing.
 func (h *session) close() error {
 	h.turn <- struct{}{} // held for no longer than an open or a close takes
 	defer func() { <-h.turn }()
@@ -82,8 +83,22 @@ func (h *session) close() error {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(h.ctx), closeTimeout)
-	defer cancel()
-	return s.Close(ctx)
+	closed := make(chan error, 1)
+	go func() {
+		defer cancel()
+		closed <- s.Close(ctx)
+	}()
+	select {
+	case err := <-closed:
+		return err
+	case <-ctx.Done(): // a connection that does not answer is given up by its own timeout, seconds later
+	}
+	select {
+	case err := <-closed:
+		return err
+	default:
+		return fmt.Errorf("%w: what could not be removed expires", stream.ErrUnavailable)
+	}
 }
 
 func (h *session) state() (current *stream.Session, over bool) {
