@@ -13,12 +13,12 @@ const refLimit = 200
 // TaskRef names a task and, where it is known, its entry.
 type TaskRef struct{ ID, Entry string }
 
-// Cancel removes tasks that have not started. Those with a worker are announced on the control channel, and those whose place is
+// Cancel removes tasks that have not started, and gives them a failure with the reason "cancelled" for an outcome. Those with a worker are announced on the control channel, and those whose place is
 // not known are also noted for an hour, so that [Runner.Cancelled] tells it.
 func (r *Runner) Cancel(ctx context.Context, keys wire.Keys, group string, tasks []TaskRef) (removed int, err error) {
 	names := []string{keys.Tasks(), keys.Due(), keys.Body(), keys.Counts(), keys.Cancels(), keys.Control()}
 	for start := 0; start < len(tasks); start += refLimit {
-		args := refArgs([]any{group, keys.Unique("")}, tasks[start:min(start+refLimit, len(tasks))])
+		args := refArgs([]any{group, keys.Unique(""), keys.Reply("")}, tasks[start:min(start+refLimit, len(tasks))])
 		answer, err := r.run(ctx, cancelScript, names, args)
 		if err != nil {
 			return removed, err

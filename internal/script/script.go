@@ -116,7 +116,7 @@ func (r *Runner) probe(ctx context.Context) error {
 	if r.probed.Load() {
 		return nil
 	}
-	err := r.client.Eval(ctx, "#!lua\nreturn 1", nil).Err() // without a key: users may be confined to a prefix
+	err := r.client.Eval(ctx, "#!lua flags=allow-oom\nreturn 1", nil).Err() // without a key: users may be confined to a prefix
 	if err != nil && !isCompileError(err) {
 		return err
 	}

@@ -5,13 +5,14 @@
 -- returns 1 buried, 0 done elsewhere or not ours any more
 local pending = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[3], ARGV[3], 1)
 if #pending > 0 and pending[1][2] ~= ARGV[2] then return 0 end
+redis.call('XLEN', KEYS[2]) -- BEFORE the gate: a dead stream of a wrong type must not cost the task
 if redis.call('XACK', KEYS[1], ARGV[1], ARGV[3]) + redis.call('XDEL', KEYS[1], ARGV[3]) == 0 then return 0 end
 
 redis.call('XADD', KEYS[2], '*', unpack(ARGV, 6))
-redis.call('HINCRBY', KEYS[3], 'dead', 1)
-if redis.call('EXISTS', KEYS[4]) == 1 then redis.call('HDEL', KEYS[4], ARGV[3], ARGV[3] .. '!') end
-if KEYS[5] ~= KEYS[2] and redis.call('GET', KEYS[5]) == ARGV[4] then redis.call('DEL', KEYS[5]) end
-if KEYS[6] ~= KEYS[2] and not redis.call('XADD', KEYS[6], 'NOMKSTREAM', '*', ARGV[4], ARGV[5]) then
-  redis.call('HINCRBY', KEYS[3], 'unclaimed', 1)
+redis.pcall('HINCRBY', KEYS[3], 'dead', 1)
+if redis.call('EXISTS', KEYS[4]) == 1 then redis.pcall('HDEL', KEYS[4], ARGV[3], ARGV[3] .. '!') end
+if KEYS[5] ~= KEYS[2] and redis.pcall('GET', KEYS[5]) == ARGV[4] then redis.call('DEL', KEYS[5]) end
+if KEYS[6] ~= KEYS[2] and type(redis.pcall('XADD', KEYS[6], 'NOMKSTREAM', '*', ARGV[4], ARGV[5])) ~= 'string' then
+  redis.pcall('HINCRBY', KEYS[3], 'unclaimed', 1)
 end
 return 1

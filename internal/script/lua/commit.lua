@@ -7,8 +7,9 @@
 -- While the lease still begins with the fence under which the entries were fetched, nobody reclaimed any of them, and one XACK
 -- and one XDEL serve all. Otherwise each entry is asked for by itself: what counts is XACK + XDEL, since an entry may be
 -- orphaned (no ack), trimmed away (no delete) or done elsewhere (neither).
+-- PCALL AFTER the gate: a key of a wrong type must not take the other outcomes with it.
 local group, fence, counter, n = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
-local fenced = fence ~= '' and string.sub(redis.call('GET', KEYS[2]) or '', 1, #fence) == fence
+local fenced = fence ~= '' and string.sub(redis.call('GET', KEYS[2]) or '', 1, #fence + 1) == fence .. ' '
 local acked = fenced and redis.call('XACK', KEYS[1], group, unpack(ARGV, 5, 4 + n)) or -1
 local won, late = nil, {}
 if acked == n then
@@ -40,15 +41,15 @@ for i = 1, n do
       fields[#fields + 1] = ARGV[at]
       fields[#fields + 1] = ARGV[at + 1]
     end
-    if lock > 0 and redis.call('GET', KEYS[lock]) == ARGV[at] then redis.call('DEL', KEYS[lock]) end
-    if crashes then redis.call('HDEL', KEYS[4], ARGV[4 + i], ARGV[4 + i] .. '!') end
+    if lock > 0 and redis.pcall('GET', KEYS[lock]) == ARGV[at] then redis.call('DEL', KEYS[lock]) end
+    if crashes then redis.pcall('HDEL', KEYS[4], ARGV[4 + i], ARGV[4 + i] .. '!') end
   end
 end
-redis.call('HINCRBY', KEYS[3], counter, count)
+redis.pcall('HINCRBY', KEYS[3], counter, count)
 for _, reply in ipairs(order) do
   local fields = replies[reply]
-  if not redis.call('XADD', KEYS[reply], 'NOMKSTREAM', '*', unpack(fields)) then
-    redis.call('HINCRBY', KEYS[3], 'unclaimed', #fields / 2)
+  if type(redis.pcall('XADD', KEYS[reply], 'NOMKSTREAM', '*', unpack(fields))) ~= 'string' then
+    redis.pcall('HINCRBY', KEYS[3], 'unclaimed', #fields / 2)
   end
 end
 return late

@@ -23,10 +23,11 @@ if skip == n then
   return answer
 end
 
-local room = n
-if limit > 0 then
-  room = limit - redis.call('XLEN', KEYS[1]) - redis.call('ZCARD', KEYS[3])
-end
+-- Reads BEFORE the first write: a key of a wrong type must fail the call while nothing of it is stored.
+local size = redis.call('XLEN', KEYS[1]) + redis.call('ZCARD', KEYS[3])
+redis.call('HLEN', KEYS[4])
+for i = 7, #KEYS do redis.call('GET', KEYS[i]) end
+local room = limit > 0 and limit - size or n
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local dups, stored, earliest = '', 0, nil
@@ -70,7 +71,7 @@ end
 if answer[2] > last then
   redis.call('SET', KEYS[2], string.format('%.0f', answer[2]) .. dups, 'PX', ttl)
 end
-if stored > 0 then redis.call('HINCRBY', KEYS[5], 'enqueued', stored) end
+if stored > 0 then redis.pcall('HINCRBY', KEYS[5], 'enqueued', stored) end
 if earliest then
   local head = redis.call('ZRANGE', KEYS[3], 0, 0, 'WITHSCORES')
   if tonumber(head[2]) >= earliest then

@@ -21,5 +21,5 @@ for _, entry in ipairs(entries) do
   end
 end
 if #entries == limit then answer[1] = '(' .. entries[#entries][1] end
-if #answer > 1 then redis.call('HINCRBY', KEYS[3], 'ghosts', #answer - 1) end
+if #answer > 1 then redis.pcall('HINCRBY', KEYS[3], 'ghosts', #answer - 1) end
 return answer

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=no-writes
 -- missing finds tasks that are nowhere: not at their entry, and not due later.
 -- KEYS tasks due
 -- ARGV per task: id, entry

@@ -8,6 +8,7 @@ local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local ids = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', string.format('%.0f', now), 'LIMIT', 0, ARGV[1])
 local moved = 0
+redis.call('XLEN', KEYS[1]) -- a stream of a wrong type must not cost the tasks
 for _, id in ipairs(ids) do
   local body = redis.call('HGET', KEYS[3], id)
   redis.call('ZREM', KEYS[2], id)
@@ -17,12 +18,12 @@ for _, id in ipairs(ids) do
     if not string.find(header, ' d=1', 1, true) then header = header .. ' d=1' end
     local entry = redis.call('XADD', KEYS[1], '*', 'v', version, 'task', header, 'payload', string.sub(body, start))
     local reply = string.match(header, ' re=(%w+)')
-    if reply then redis.call('XADD', ARGV[2] .. reply, 'NOMKSTREAM', '*', id, '~' .. entry) end
+    if reply then redis.pcall('XADD', ARGV[2] .. reply, 'NOMKSTREAM', '*', id, '~' .. entry) end
     moved = moved + 1
   elseif body then
     redis.call('XADD', KEYS[1], '*', 'raw', body) -- no task: a worker makes it a dead letter
   else
-    redis.call('HINCRBY', KEYS[4], 'lost', 1)
+    redis.pcall('HINCRBY', KEYS[4], 'lost', 1)
   end
 end
 local head = redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')

@@ -18,9 +18,9 @@ if #ids > 0 then
     if entry then
       local crashes = 0
       if mode ~= 'released' then
-        crashes = redis.call('HINCRBY', KEYS[3], entry[1], 1)
+        crashes = tonumber(redis.pcall('HINCRBY', KEYS[3], entry[1], 1)) or 0
       elseif redis.call('EXISTS', KEYS[3]) == 1 then
-        crashes = tonumber(redis.call('HGET', KEYS[3], entry[1]) or '0')
+        crashes = tonumber(redis.pcall('HGET', KEYS[3], entry[1]) or '0') or 0
       end
       local alone = 0
       if crashes > 0 then alone = redis.call('HDEL', KEYS[3], entry[1] .. '!') end
@@ -31,11 +31,14 @@ if #ids > 0 then
     end
   end
   answer[2] = #ids - taken
-  if taken > 0 then redis.call('HINCRBY', KEYS[4], mode == 'released' and 'handed over' or 'reclaimed', taken) end
+  if taken > 0 then redis.pcall('HINCRBY', KEYS[4], mode == 'released' and 'handed over' or 'reclaimed', taken) end
   if answer[2] > 0 then
-    redis.call('HINCRBY', KEYS[4], 'lost', answer[2])
+    redis.pcall('HINCRBY', KEYS[4], 'lost', answer[2])
     for _, id in ipairs(ids) do
-      if #redis.call('XRANGE', KEYS[1], id, id) == 0 then redis.call('XACK', KEYS[1], group, id) end
+      if #redis.call('XRANGE', KEYS[1], id, id) == 0 then
+        redis.call('XACK', KEYS[1], group, id)
+        redis.pcall('HDEL', KEYS[3], id, id .. '!')
+      end
     end
   end
 end

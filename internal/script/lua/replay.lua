@@ -6,5 +6,5 @@
 if #redis.call('XRANGE', KEYS[2], ARGV[1], ARGV[1]) == 0 then return 0 end
 redis.call('XADD', KEYS[1], '*', 'v', '1', 'task', ARGV[2], 'payload', ARGV[3])
 redis.call('XDEL', KEYS[2], ARGV[1])
-redis.call('HINCRBY', KEYS[3], 'replayed', 1)
+redis.pcall('HINCRBY', KEYS[3], 'replayed', 1)
 return 1

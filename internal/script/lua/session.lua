@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- session keeps the reply stream of a session alive, and tells what its owner needs to notice a loss of data.
 -- KEYS reply context producer
 -- ARGV ttl
