@@ -129,6 +129,9 @@ func (r *Reader) read(ctx context.Context, args []any, block time.Duration, keys
 	if err != nil {
 		return nil, err
 	}
+	if r.isInterrupted() { // while it connected
+		return nil, nil
+	}
 	block = min(block, r.block)
 	if id == 0 {
 		block = min(block, shortBlock)
@@ -166,6 +169,12 @@ func (r *Reader) begin() bool {
 	defer r.mu.Unlock()
 	r.reading = true
 	return !r.interrupted
+}
+
+func (r *Reader) isInterrupted() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.interrupted
 }
 
 func (r *Reader) end() {

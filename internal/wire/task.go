@@ -18,6 +18,8 @@ const (
 	idLength     = 26
 	maxErrorText = 256
 	maxRawText   = 4096
+	maxAttempts  = 1 << 30
+	maxTimeout   = 1 << 40 // ms
 )
 
 // ErrNewer says that an entry was written by a newer version of Worker Machine than this one.
@@ -77,6 +79,31 @@ func (t *Task) Header() string {
 // plain tells whether only ID, function, attempt, reply and payload are set.
 func (t *Task) plain() bool {
 	return t.MaxAttempts == 0 && t.Timeout == 0 && t.Unique == "" && !t.Promoted && t.LastError == "" && len(t.Headers) == 0
+}
+
+// Check reports why a task would not be one for those who decode it.
+func (t *Task) Check() error {
+	if !isULID(t.ID) {
+		return fmt.Errorf("task ID %q: use a ULID of 26 characters, as NewID makes", clip(t.ID, 40))
+	}
+	if t.Reply != "" && !isULID(t.Reply) {
+		return fmt.Errorf("reply stream %q: use a ULID of 26 characters", clip(t.Reply, 40))
+	}
+	if t.Timeout < 0 || t.Timeout > maxTimeout*time.Millisecond {
+		return fmt.Errorf("timeout %v: use 1ms to %v, or 0 for the worker's", t.Timeout, maxTimeout*time.Millisecond)
+	}
+	if t.MaxAttempts < 0 || t.MaxAttempts > maxAttempts {
+		return fmt.Errorf("attempts %d: use 1 to %d, or 0 for the worker's", t.MaxAttempts, maxAttempts)
+	}
+	if err := CheckName("function", t.Function); err != nil {
+		return err
+	}
+	for name := range t.Headers {
+		if err := CheckName("header", name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Fields is the entry as XADD stores it: always the same fields in the same order.
@@ -191,12 +218,12 @@ func decodeHeader(header string) (Task, error) {
 func (t *Task) set(name, value string) (err error) {
 	switch name {
 	case "a":
-		t.Attempt, err = number(value, 1, 1<<30)
+		t.Attempt, err = count(value)
 	case "max":
-		t.MaxAttempts, err = number(value, 1, 1<<30)
+		t.MaxAttempts, err = count(value)
 	case "to":
-		var ms int
-		ms, err = number(value, 1, 1<<40)
+		var ms int64
+		ms, err = number(value, 1, maxTimeout)
 		t.Timeout = time.Duration(ms) * time.Millisecond
 	case "re":
 		if !isULID(value) {
@@ -210,6 +237,7 @@ func (t *Task) set(name, value string) (err error) {
 		t.Promoted = value == "1"
 	case "e":
 		t.LastError, err = url.QueryUnescape(value)
+		t.LastError = clip(t.LastError, maxErrorText)
 	default:
 		return t.setHeader(name, value)
 	}
@@ -235,8 +263,13 @@ func (t *Task) setHeader(name, value string) error {
 	return nil
 }
 
-func number(text string, low, high int) (int, error) {
-	n, err := strconv.Atoi(text)
+func count(text string) (int, error) {
+	n, err := number(text, 1, maxAttempts)
+	return int(n), err
+}
+
+func number(text string, low, high int64) (int64, error) {
+	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || n < low || n > high {
 		return 0, fmt.Errorf("want a number from %d to %d", low, high)
 	}
