@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/athoune/worker-machine/internal/script"
-	"github.com/athoune/worker-machine/internal/wire"
 )
 
 // DefaultQueue is the queue of a [Func] that names none.
@@ -74,7 +73,8 @@ func (f Func[In, Out]) EnqueueAll(ctx context.Context, c *Client, inputs iter.Se
 	for in := range inputs {
 		o, err := f.order(c, in, options)
 		if err != nil {
-			return n, errors.Join(f.wrap("enqueue all", err), flush())
+			err = errors.Join(err, flush()) // what came before it is stored
+			return n, f.wrap("enqueue all", err)
 		}
 		if len(t.tasks) > 0 && (len(t.tasks) >= maxBatchTasks || t.size+o.size() > maxBatchBytes) {
 			if err = flush(); err != nil {
@@ -83,7 +83,8 @@ func (f Func[In, Out]) EnqueueAll(ctx context.Context, c *Client, inputs iter.Se
 		}
 		t.tasks, t.size, t.replicas = append(t.tasks, o.laneTask()), t.size+o.size(), o.replicas
 	}
-	return n, f.wrap("enqueue all", flush())
+	err = flush()
+	return n, f.wrap("enqueue all", err)
 }
 
 // storeAll stores a ticket and counts what is stored: those before the first one that was refused.
@@ -120,9 +121,6 @@ func (f Func[In, Out]) Task(c *Client, in In, options ...Option) (Task, error) {
 
 // order encodes an input and applies the options.
 func (f Func[In, Out]) order(c *Client, in In, options []Option) (*order, error) {
-	if err := wire.CheckName("function", f.Name); err != nil {
-		return nil, err
-	}
 	payload, err := f.EncodeIn(in)
 	if err != nil {
 		return nil, err
@@ -131,7 +129,10 @@ func (f Func[In, Out]) order(c *Client, in In, options []Option) (*order, error)
 		return nil, fmt.Errorf("%w: %d bytes, and ClientConfig.MaxPayload is %d: store it elsewhere and pass where it is", ErrPayloadTooLarge, len(payload), c.cfg.MaxPayload)
 	}
 	o := &order{task: Task{ID: NewID(), Function: f.Name, Attempt: 1, MaxAttempts: f.MaxAttempts, Timeout: f.Timeout, Payload: payload}}
-	return o, o.apply(options)
+	if err = o.apply(options); err != nil {
+		return nil, err
+	}
+	return o, o.task.Check()
 }
 
 func (f Func[In, Out]) queue() string { return orDefault(f.Queue, DefaultQueue) }

@@ -13,7 +13,7 @@ import (
 	"github.com/athoune/worker-machine/internal/wire"
 )
 
-// replicaWait is how long WAIT waits; it must be below the client's read timeout, 3s by default.
+// replicaWait is how long WAIT waits at most; it is less where the client's read timeout is short.
 const replicaWait = 2 * time.Second
 
 // lane stores the tasks of one client in one queue, in order and each once: every task has a number, a script call carries the next
@@ -41,6 +41,7 @@ type ticket struct {
 	tasks    []script.LaneTask
 	size     int
 	replicas int
+	again    bool // they were admitted once: no limit of the queue applies
 
 	ctx    context.Context //nolint:containedctx // who flushes takes the values of one of the callers along
 	done   chan struct{}
@@ -59,6 +60,9 @@ func newLane(client *Client, queue string) *lane {
 
 // store waits until the ticket's tasks are stored or refused, or ctx is done.
 func (l *lane) store(ctx context.Context, t *ticket) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	t.ctx, t.done = context.WithoutCancel(ctx), make(chan struct{})
 	l.mu.Lock()
 	l.waiting = append(l.waiting, t)
@@ -144,10 +148,13 @@ func (l *lane) flush(batch []*ticket) {
 	if len(batch) == 0 {
 		return
 	}
-	call := script.Lane{Keys: l.keys, TTL: l.client.cfg.LaneTTL, Limit: l.client.cfg.MaxQueue, Wait: replicaWait}
+	call := script.Lane{Keys: l.keys, TTL: l.client.cfg.LaneTTL, Limit: l.client.cfg.MaxQueue, Wait: l.client.store.replicaWait()}
 	for _, t := range batch {
 		call.Tasks = append(call.Tasks, t.tasks...)
 		call.Replicas = max(call.Replicas, t.replicas)
+		if t.again {
+			call.Limit = 0
+		}
 	}
 	stored, err := l.send(batch[0].ctx, &call)
 	at := 0

@@ -67,7 +67,7 @@ func Header(name, value string) Option {
 	}
 }
 
-// Replicas waits until n replicas have the task, for two seconds at most; then the error is [ErrNotReplicated], and the task is stored all the same.
+// Replicas waits until n replicas have the task, for two seconds at most (less where the Redis client's read timeout is below three); then the error is [ErrNotReplicated], and the task is stored all the same.
 func Replicas(n int) Option {
 	return func(o *order) {
 		if n < 0 {

@@ -174,7 +174,7 @@ func (s *Session) replay(ctx context.Context, tasks []*sent) error {
 	}
 	s.client.store.logger.Info("store tasks again that redis has lost", zap.String("queue", s.queue), zap.Int("tasks", len(tasks)))
 	for len(tasks) > 0 {
-		t, n := &ticket{}, 0
+		t, n := &ticket{again: true}, 0
 		for _, p := range tasks {
 			if n > 0 && (n >= maxBatchTasks || t.size+p.size > maxBatchBytes) {
 				break
@@ -186,18 +186,14 @@ func (s *Session) replay(ctx context.Context, tasks []*sent) error {
 			return fmt.Errorf("stream: store lost tasks again: %w", err)
 		}
 		s.mu.Lock()
-		full := false
 		for i, place := range t.places {
-			if place.Full {
-				full = true
-				continue
+			p := tasks[i]
+			p.lane, p.entry, p.missed, p.at = t.lane, place.Entry, 0, time.Now()
+			if place.Duplicate != "" && s.pending[p.task.ID] == p { // its lock was lost too, and another task has it now
+				s.refuse(p, place.Duplicate)
 			}
-			tasks[i].lane, tasks[i].entry, tasks[i].missed, tasks[i].at = t.lane, place.Entry, 0, time.Now()
 		}
 		s.mu.Unlock()
-		if full {
-			return fmt.Errorf("stream: store lost tasks again: %w", ErrQueueFull)
-		}
 		tasks = tasks[n:]
 	}
 	return nil

@@ -136,6 +136,10 @@ func (s *Session) Send(ctx context.Context, tasks ...Task) (n int, err error) {
 			break
 		}
 		orders[i] = &order{task: tasks[i]}
+		if err = s.complete(&orders[i].task); err != nil {
+			orders, err = orders[:i], fmt.Errorf("task %d: %w", i, err)
+			break
+		}
 	}
 	n, sendErr := s.send(ctx, orders)
 	if sendErr != nil {
@@ -147,6 +151,15 @@ func (s *Session) Send(ctx context.Context, tasks ...Task) (n int, err error) {
 	return n, err
 }
 
+// complete fills in what a task lacks, and reports what is wrong with it.
+func (s *Session) complete(t *Task) error {
+	t.ID, t.Attempt, t.Reply = orDefault(t.ID, NewID()), max(t.Attempt, 1), s.id
+	if t.Unique != "" {
+		return errors.New("a uniqueness key does not fit a task whose outcome is awaited: enqueue it instead")
+	}
+	return t.Check()
+}
+
 // send notes the tasks BEFORE it stores them: their outcomes may be in before the answer is.
 func (s *Session) send(ctx context.Context, orders []*order) (n int, err error) {
 	for len(orders) > 0 {
@@ -155,7 +168,7 @@ func (s *Session) send(ctx context.Context, orders []*order) (n int, err error) 
 			if len(batch) > 0 && (len(batch) >= maxBatchTasks || t.size+o.size() > maxBatchBytes) {
 				break
 			}
-			o.task.ID, o.task.Attempt, o.task.Reply = orDefault(o.task.ID, NewID()), max(o.task.Attempt, 1), s.id
+			o.task.Reply = s.id
 			p := &sent{task: o.task, order: o.laneTask(), size: o.size(), at: time.Now()}
 			batch = append(batch, p)
 			t.tasks, t.size, t.replicas = append(t.tasks, p.order), t.size+p.size, max(t.replicas, o.replicas)

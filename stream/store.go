@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
@@ -116,4 +117,19 @@ func orDefault[T comparable](value, standard T) T {
 func (s *Store) cluster() bool {
 	_, ok := s.client.(*redis.ClusterClient)
 	return ok
+}
+
+// replicaWait is how long WAIT may wait: its answer must be in before the read times out, or nobody could tell what was stored.
+func (s *Store) replicaWait() time.Duration {
+	var timeout time.Duration
+	switch client := s.writer.(type) {
+	case *redis.Client:
+		timeout = client.Options().ReadTimeout
+	case *redis.ClusterClient:
+		timeout = client.Options().ReadTimeout
+	}
+	if timeout <= 0 {
+		return replicaWait
+	}
+	return min(replicaWait, timeout*2/3)
 }
