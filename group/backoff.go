@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	redisBackoffMin = 20 * time.Millisecond
+	redisBackoffMin = 5 * time.Millisecond
 	redisBackoffMax = 5 * time.Second
 )
 

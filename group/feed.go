@@ -68,8 +68,7 @@ func (f *feed) openReclaimer() (err error) {
 // makeGroup makes stream and consumer group; an existing group is fine. It starts at 0: since what is done is deleted, the
 // stream holds exactly what is not done.
 func (f *feed) makeGroup(ctx context.Context) error {
-	err := f.worker.store.Client().XGroupCreateMkStream(ctx, f.keys.Tasks(), f.worker.store.Group(), "0").Err()
-	if err != nil && !hasPrefix(err, "BUSYGROUP") {
+	if _, err := f.worker.store.Scripts().MakeGroup(ctx, f.keys, f.worker.store.Group()); err != nil {
 		return fmt.Errorf("group: make the consumer group of %s: %w", f.queue.Name, err)
 	}
 	return nil

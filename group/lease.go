@@ -71,6 +71,7 @@ func (f *feed) beat(ctx context.Context, sent time.Duration) error {
 			f.log.Warn("cannot register the queue", zap.Error(err))
 		}
 		f.readSwitch(ctx)
+		kick(f.lookNow)
 		f.worker.stir()
 	}
 	return nil
