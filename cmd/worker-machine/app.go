@@ -62,7 +62,7 @@ func (a *app) root() *cobra.Command {
 		Example:           rootExample,
 		SilenceUsage:      true,
 		SilenceErrors:     true,
-		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return a.prepare(cmd) },
+		PersistentPreRunE: func(*cobra.Command, []string) error { return a.prepare() },
 		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		Args:              noArgs,
 	}
@@ -78,11 +78,25 @@ func (a *app) root() *cobra.Command {
 		a.enqueueCommand(), a.callCommand(), a.mapCommand(),
 		a.statsCommand(), a.deadCommand(), a.versionCommand(),
 	)
+	a.watchStart(root)
 	return root
 }
 
+// watchStart notes when a command begins its work: an error before that is one of the command line.
+func (a *app) watchStart(cmd *cobra.Command) {
+	if work := cmd.RunE; work != nil {
+		cmd.RunE = func(cmd *cobra.Command, args []string) error {
+			a.started = true
+			return work(cmd, args)
+		}
+	}
+	for _, sub := range cmd.Commands() {
+		a.watchStart(sub)
+	}
+}
+
 // prepare checks the global flags.
-func (a *app) prepare(cmd *cobra.Command) error {
+func (a *app) prepare() error {
 	if err := wire.CheckPrefix(a.prefix); err != nil {
 		return usagef("--prefix: %w", err)
 	}
@@ -90,8 +104,7 @@ func (a *app) prepare(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	a.log, a.started = log, true
-	cmd.SilenceErrors = true
+	a.log = log
 	return nil
 }
 
@@ -101,6 +114,7 @@ func noArgs(cmd *cobra.Command, args []string) error {
 		return nil
 	}
 	message := fmt.Sprintf("unknown command %q for %q", args[0], cmd.CommandPath())
+	cmd.SuggestionsMinimumDistance = 2
 	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
 		message += "; did you mean " + strings.Join(near, " or ") + "?"
 	}

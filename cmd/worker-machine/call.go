@@ -101,7 +101,7 @@ func (a *app) call(ctx context.Context, f *taskFlags, args []string, wait time.D
 			return a.printCalled(called{Queue: f.queue, Function: order.fn.Name, Seconds: time.Since(began).Seconds()}, result, err)
 		}
 		if err != nil {
-			return advise(safe(err))
+			return advise(taskText(err))
 		}
 		return a.printResult(result)
 	})
@@ -129,13 +129,24 @@ func (a *app) printResult(result []byte) error {
 	return err
 }
 
-// safe hides from the terminal what is more than text in an error that came over the wire; errors.Is and As still work.
-func safe(err error) error { return safeError{err} }
+// taskText makes an error fit to be shown: that of a task without the layers it came through, any without what a terminal would
+// obey. errors.Is and As still work.
+func taskText(err error) error {
+	text := err.Error()
+	var task *stream.TaskError
+	if errors.As(err, &task) {
+		text = fmt.Sprintf("%s %s: %s (attempt %d, task %s)", task.Function, task.Reason, task.Message, task.Attempt, task.TaskID)
+	}
+	return &shownError{text: plain.Text(text), cause: err}
+}
 
-type safeError struct{ error }
+type shownError struct {
+	text  string
+	cause error
+}
 
-func (e safeError) Error() string { return plain.Text(e.error.Error()) }
-func (e safeError) Unwrap() error { return e.error }
+func (e *shownError) Error() string { return e.text }
+func (e *shownError) Unwrap() error { return e.cause }
 
 // workersPatience is how long a command waits for a result before it looks whether anybody works on it.
 const workersPatience = 2 * time.Second

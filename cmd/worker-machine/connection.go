@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -142,10 +143,16 @@ func explain(target *redisurl.Target, err error) error {
 			"rediss:// is for servers with TLS, redis:// for those without; a private authority's certificate is given with ?ca=FILE", addr, text)
 	case isAny(text, "redis: can't parse", "redis: invalid reply", "reading from the server"):
 		return fmt.Errorf("what answers at %s does not speak Redis (%s)", addr, plain.Short(text, 80))
+	case target.Mode == redisurl.Sentinel && errors.Is(err, redis.Nil):
+		return fmt.Errorf("the sentinels at %s know no primary named %s", strings.Join(target.Addrs, ", "), plain.Line(target.Master))
 	case isReply(err):
 		return fmt.Errorf("the Redis at %s refuses to serve: %s", addr, text)
 	}
-	return fmt.Errorf(noRedis, addr, why(err))
+	cause := why(err)
+	if target.Secure() && isLate(err) {
+		cause += "; a server without TLS says nothing to a client with it: is it redis:// that you want?"
+	}
+	return fmt.Errorf(noRedis, addr, cause)
 }
 
 func isAny(text string, parts ...string) bool {
@@ -176,12 +183,16 @@ func isTLS(err error) bool {
 		errors.As(err, &invalid) || errors.As(err, &unchecked)
 }
 
+func isLate(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded)
+}
+
 // why is the innermost cause that a person understands.
 func why(err error) string {
 	var dns *net.DNSError
 	var op *net.OpError
 	switch {
-	case errors.Is(err, context.DeadlineExceeded):
+	case isLate(err):
 		return "no answer within " + dialPatience.String()
 	case errors.As(err, &dns):
 		return plain.Line(dns.Error())

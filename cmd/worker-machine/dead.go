@@ -27,7 +27,7 @@ type deadFlags struct {
 }
 
 const (
-	shownError   = 60 // characters in a table
+	shownCause   = 60 // characters in a table
 	shownPayload = 40
 	lettersInOne = 200 // replayed or purged in one go
 )
@@ -191,7 +191,7 @@ func letterRow(letter reclaim.DeadLetter) []string {
 	}
 	return []string{
 		letter.ID, letter.Time.Local().Format(time.DateTime), plain.Short(letter.Function, shownPayload), strconv.Itoa(letter.Attempt),
-		plain.Short(letter.Reason, shownPayload), plain.Short(letter.Error, shownError), plain.Short(payload, shownPayload),
+		plain.Short(letter.Reason, shownPayload), plain.Short(letter.Error, shownCause), plain.Short(payload, shownPayload),
 	}
 }
 

@@ -33,7 +33,7 @@ It keeps nothing on disk, and is slow and incomplete. It is not for production.`
 
 const devText = `%[1]s is up, a Redis inside this program.
 
-  *** FOR TRYING THINGS OUT ONLY: it keeps nothing, and all is gone when it ends. Not for production. ***
+  *** FOR TRYING THINGS OUT ONLY: it keeps nothing, and all is gone when it ends. NOT FOR PRODUCTION. ***
 
 Next, each in a terminal of its own:
 

@@ -118,15 +118,15 @@ func (a *app) mapLines(ctx context.Context, f *mapFlags, args []string) error {
 func (a *app) mapped(ctx context.Context, p mapreduce.Progress, batchErr, inputErr error) error {
 	rate := 0.0
 	if p.Elapsed > 0 {
-		rate = float64(p.Done) / p.Elapsed.Seconds()
+		rate = float64(p.Done+p.Failed) / p.Elapsed.Seconds()
 	}
 	a.note("%d done, %d failed, %d cancelled in %v, %.1f a second",
-		p.Done-p.Failed, p.Failed, p.Submitted-p.Done, p.Elapsed.Round(time.Millisecond), rate)
+		p.Done, p.Failed, p.Submitted-p.Done-p.Failed, p.Elapsed.Round(time.Millisecond), rate)
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	case batchErr != nil:
-		return advise(safe(batchErr))
+		return advise(taskText(batchErr))
 	case inputErr != nil:
 		return fmt.Errorf("read inputs: %w", inputErr)
 	case p.Failed > 0:

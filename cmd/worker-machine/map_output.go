@@ -35,7 +35,7 @@ func (p printer) print(r mapreduce.Result[[]byte, []byte]) error {
 		return p.printJSON(r)
 	}
 	if r.Err != nil {
-		p.app.note("failed: %s: %s", plain.Short(string(r.Input), shownInput), plain.Text(advise(r.Err).Error()))
+		p.app.note("failed: %s: %v", plain.Short(string(r.Input), shownInput), advise(taskText(r.Err)))
 		return nil
 	}
 	_, err := p.app.stdout.Write(p.line(r))
@@ -81,11 +81,12 @@ func (a *app) newBar(f *mapFlags, in *inputs) *bar {
 	if f.progress == "never" || f.progress == "auto" && !isTerminal(a.stderr) {
 		return nil
 	}
-	return newBar(a.stderr, in, isTerminal(a.stdout))
+	const often = 100 * time.Millisecond
+	return newBar(a.stderr, in, isTerminal(a.stdout), often)
 }
 
-func newBar(to io.Writer, in *inputs, shared bool) *bar {
-	const often, width = 100 * time.Millisecond, 30
+func newBar(to io.Writer, in *inputs, shared bool, often time.Duration) *bar {
+	const width = 30
 	drawn := progressbar.NewOptions64(-1,
 		progressbar.OptionSetWriter(to), progressbar.OptionSetWidth(width), progressbar.OptionThrottle(often),
 		progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString("task"),
@@ -99,12 +100,13 @@ func (b *bar) show(p mapreduce.Progress) {
 	if b == nil {
 		return
 	}
+	over := p.Done + p.Failed
 	if total := b.inputs.total.Load(); !b.known && total > 0 {
 		b.known = true
-		b.drawn.ChangeMax64(max(total, int64(p.Done)))
+		b.drawn.ChangeMax64(max(total, int64(over)))
 	}
-	if !b.known || p.Done < int(b.drawn.GetMax64()) { // reaching the end would finish it before the batch has ended
-		_ = b.drawn.Set(p.Done)
+	if !b.known || over < int(b.drawn.GetMax64()) { // reaching the end would finish it before the batch has ended
+		_ = b.drawn.Set(over)
 	}
 }
 

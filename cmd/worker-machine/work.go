@@ -146,7 +146,8 @@ func (a *app) runWorker(ctx context.Context, worker *group.Worker, ready func(co
 	return err
 }
 
-// workHooks log what happens, for --log-level info and debug. Errors are those of strangers' programs: the logger escapes them.
+// workHooks log what the library does not: it keeps the words of strangers' programs out of its log, and the logger here makes
+// them safe to print.
 func (a *app) workHooks() group.Hooks {
 	fields := func(m group.Metadata, more ...zap.Field) []zap.Field {
 		return append([]zap.Field{
@@ -155,18 +156,13 @@ func (a *app) workHooks() group.Hooks {
 	}
 	return group.Hooks{
 		Done: func(m group.Metadata, took time.Duration) {
-			a.log.Info("task done", fields(m, zap.Duration("took", took))...)
+			a.log.Debug("task done", fields(m, zap.Duration("took", took))...)
 		},
 		Retry: func(m group.Metadata, wait time.Duration, err error) {
 			a.log.Info("task put off", fields(m, zap.Duration("wait", wait), zap.Error(err))...)
 		},
 		Dead: func(m group.Metadata, reason string, err error) {
-			a.log.Warn("task is a dead letter", fields(m, zap.String("reason", reason), zap.Error(err))...)
+			a.log.Info("task failed for good", fields(m, zap.String("reason", reason), zap.Error(err))...)
 		},
-		Late: func(m group.Metadata) { a.log.Warn("outcome refused, another worker has the task", fields(m)...) },
-		Reclaimed: func(queue string, n int) {
-			a.log.Info("tasks reclaimed", zap.String("queue", queue), zap.Int("tasks", n))
-		},
-		LeaseLost: func(queue string) { a.log.Warn("lease lost", zap.String("queue", queue)) },
 	}
 }

@@ -114,10 +114,11 @@ func find(name string, environ []string) (string, error) {
 func (p *Program) Path() string { return p.path }
 
 // Run runs the program on one payload and returns what it wrote to its standard output. When ctx ends the whole process group is
-// killed and the error wraps the cause.
+// killed and the error wraps the cause. Errors begin with the name of the program and not with that of this package: they are the
+// errors of tasks, for people who know the program.
 func (p *Program) Run(ctx context.Context, meta Meta, payload []byte) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
-		return nil, fmt.Errorf("execute: %s: %w", p.argv[0], context.Cause(ctx))
+		return nil, fmt.Errorf("%s not started: %w", p.argv[0], context.Cause(ctx))
 	}
 	child := exec.Command(p.path) //nolint:noctx // kill ends the whole group, CommandContext only one process
 	child.Args, child.Dir = p.argv, p.dir
@@ -126,17 +127,17 @@ func (p *Program) Run(ctx context.Context, meta Meta, payload []byte) ([]byte, e
 
 	run, err := start(child, payload, p.maxOutput)
 	if err != nil {
-		return nil, fmt.Errorf("execute: start %s: %w", p.argv[0], err)
+		return nil, fmt.Errorf("start %s: %w", p.argv[0], err)
 	}
 	killed, err := run.wait(ctx)
 	said := run.stderr.Text()
 	switch {
 	case killed != nil && said != "":
-		return nil, fmt.Errorf("execute: %s killed: %w: %s", p.argv[0], killed, said)
+		return nil, fmt.Errorf("%s killed: %w: %s", p.argv[0], killed, said)
 	case killed != nil:
-		return nil, fmt.Errorf("execute: %s killed: %w", p.argv[0], killed)
+		return nil, fmt.Errorf("%s killed: %w", p.argv[0], killed)
 	case err != nil:
-		return nil, fmt.Errorf("execute: %s: %w", p.argv[0], &ExitError{State: err.Error(), Stderr: said})
+		return nil, fmt.Errorf("%s: %w", p.argv[0], &ExitError{State: err.Error(), Stderr: said})
 	}
 	return run.stdout.Bytes(), nil
 }

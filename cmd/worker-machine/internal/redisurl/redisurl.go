@@ -107,6 +107,9 @@ func (t *Target) Addr() string {
 	return t.Addrs[0]
 }
 
+// Secure tells whether connections are to be with TLS.
+func (t *Target) Secure() bool { return t.tls != nil }
+
 // Parse reads a URL. Its error is always an [*Error].
 func Parse(raw string) (*Target, error) {
 	p := &parser{target: &Target{network: "tcp"}, pieces: cut(raw)}

@@ -1,0 +1,216 @@
+package main
+
+import (
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/athoune/worker-machine/internal/redistest"
+)
+
+// canary is a password that no output may show.
+const canary = "cAnArY-42"
+
+func TestHelp(t *testing.T) {
+	t.Parallel()
+	var check func(path []string, cmd *cobra.Command)
+	check = func(path []string, cmd *cobra.Command) {
+		name := strings.Join(path, " ")
+		if len(path) > 0 && path[0] == "completion" || cmd.Name() == "help" {
+			return // cobra's own
+		}
+		if cmd.Short == "" || !cmd.Hidden && cmd.Example == "" {
+			t.Errorf("%q has no summary or no example", name)
+		}
+		c := consoleAt(t, "redis://:"+canary+"@127.0.0.1:1")
+		out := c.must("", append(path, "--help")...)
+		wantAll(t, out, "Usage:")
+		for _, example := range strings.Split(cmd.Example, "\n") {
+			if !strings.Contains(out, strings.TrimSpace(example)) {
+				t.Errorf("%q: the help lacks the example %q", name, example)
+			}
+		}
+		if strings.Contains(out, canary) {
+			t.Errorf("%q: the help shows the password:\n%s", name, out)
+		}
+		for _, sub := range cmd.Commands() {
+			check(append(path[:len(path):len(path)], sub.Name()), sub)
+		}
+	}
+	check(nil, (&app{}).root())
+}
+
+func TestUsageErrors(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		args []string
+		want string
+	}{
+		"unknown command":         {[]string{"bogus"}, `unknown command "bogus"`},
+		"almost a command":        {[]string{"stat"}, "did you mean stats?"},
+		"almost a subcommand":     {[]string{"dead", "lst"}, "did you mean list?"},
+		"unknown flag":            {[]string{"stats", "--bogus"}, "unknown flag: --bogus"},
+		"log level":               {[]string{"stats", "--log-level", "loud"}, "debug, info, warn, error"},
+		"prefix":                  {[]string{"stats", "--prefix", "a{b"}, "--prefix: "},
+		"queue name":              {[]string{"enqueue", "--queue", "a b", "f"}, `--queue: queue name "a b"`},
+		"queue name of stats":     {[]string{"stats", "-q"}, "unknown shorthand"},
+		"queue argument of stats": {[]string{"stats", "a\x1b[31mb"}, `queue name "a\x1b[31mb"`},
+		"queue name of dead":      {[]string{"dead", "list", "--queue", ".x"}, "--queue: "},
+		"function name":           {[]string{"enqueue", "f;rm"}, `function name "f;rm"`},
+		"no function":             {[]string{"call"}, "the name of the function is missing"},
+		"payload in words":        {[]string{"call", "f", "a", "b"}, "in quotes"},
+		"map with two":            {[]string{"map", "f", "x"}, "one function"},
+		"map window":              {[]string{"map", "f", "--window", "0"}, "--window"},
+		"map progress":            {[]string{"map", "f", "--progress", "maybe"}, "--progress"},
+		"map two ends":            {[]string{"map", "f", "--fail-fast", "--fail-after", "2"}, "fail-after fail-fast"},
+		"header":                  {[]string{"enqueue", "f", "--header", "x"}, "name=value"},
+		"header name":             {[]string{"enqueue", "f", "--header", "a b=x"}, `header name "a b"`},
+		"time":                    {[]string{"enqueue", "f", "--at", "soon"}, "--at: not a time"},
+		"after and at":            {[]string{"enqueue", "f", "--after", "1s", "--at", "2030-01-01 00:00"}, "after at"},
+		"less than nothing":       {[]string{"enqueue", "f", "--timeout", "-1s"}, "cannot be less"},
+		"no handle":               {[]string{"work"}, "--handle is missing"},
+		"handle without program":  {[]string{"work", "--handle", "f"}, "name=program"},
+		"handle twice":            {[]string{"work", "--handle", "f=cat", "--handle", "f=cat"}, "it is there twice"},
+		"missing program":         {[]string{"work", "--handle", "f=no-such-program x"}, `program "no-such-program": not found`},
+		"shell text":              {[]string{"work", "--handle", "f=cat | wc"}, "--shell"},
+		"open quote":              {[]string{"work", "--handle", "f=cat 'x"}, "a quote is not closed"},
+		"queue weight":            {[]string{"work", "--handle", "f=cat", "--queue", "q:0"}, "weight"},
+		"concurrency":             {[]string{"work", "--handle", "f=cat", "--concurrency", "-1"}, "Concurrency is -1"},
+		"directory":               {[]string{"work", "--handle", "f=cat", "--dir", "/no/such"}, "/no/such is not a directory"},
+		"dead without choice":     {[]string{"dead", "purge"}, "or use --all"},
+		"dead with both":          {[]string{"dead", "replay", "--all", "1-0"}, "or use --all"},
+		"demo delay":              {[]string{"demo", "--delay", "0s"}, "--delay"},
+		"dev port":                {[]string{"dev", "--port", "70000"}, "--port"},
+	}
+	server := redistest.Start(t)
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			out, errs, code := consoleAt(t, server.URL()).run("", test.args...)
+			if code != exitUsage || out != "" {
+				t.Errorf("exit code %d, want %d; stdout %q", code, exitUsage, out)
+			}
+			wantAll(t, errs, test.want, "--help'.")
+			if strings.Contains(errs, "\x1b") {
+				t.Errorf("an escape character reaches the terminal: %q", errs)
+			}
+		})
+	}
+}
+
+func TestBadURLs(t *testing.T) {
+	t.Parallel()
+	for _, url := range []string{
+		"redis://:" + canary + "/x@h", "http://:" + canary + "@h", "redis://u:" + canary, canary + "@h:1", "redis://:" + canary + "@h:port",
+		"redis://:" + canary + "%zz@h", "redis://h?password=" + canary, "redis+sentinel://:" + canary + "@h",
+	} {
+		for _, args := range [][]string{
+			{"stats"}, {"enqueue", "f"}, {"call", "f"}, {"map", "f"}, {"dead", "list"}, {"work", "--handle", "f=cat"}, {"demo-worker"},
+		} {
+			for from, c := range map[string]*console{"REDIS_URL": consoleAt(t, url), "--redis": {t: t, flags: []string{"--redis", url}, env: []string{"PATH=" + os.Getenv("PATH")}}} {
+				out, errs, code := c.run("", args...)
+				if code != exitUsage || strings.Contains(out+errs, canary) {
+					t.Errorf("%s %s, %v: exit code %d, stdout %q, stderr %q", from, url, args, code, out, errs)
+				}
+				wantAll(t, errs, from+": the Redis URL ", "redis://user:password@127.0.0.1:6379/0")
+			}
+		}
+	}
+}
+
+func TestNoRedis(t *testing.T) {
+	t.Parallel()
+	c := consoleAt(t, "redis://:"+canary+"@127.0.0.1:1")
+	for _, args := range [][]string{
+		{"stats"}, {"enqueue", "f"}, {"call", "f"}, {"map", "f"}, {"dead", "list"}, {"dead", "purge", "--all"}, {"dead", "replay", "1-0"},
+		{"work", "--handle", "f=cat"}, {"demo", "--redis", "redis://:" + canary + "@127.0.0.1:1"},
+	} {
+		began := time.Now()
+		out, errs, code := c.run("", args...)
+		if code != exitFailed || out != "" || strings.Contains(errs, canary) {
+			t.Errorf("%v: exit code %d, stdout %q, stderr %q", args, code, out, errs)
+		}
+		wantAll(t, errs, "no Redis answers at 127.0.0.1:1 (", "worker-machine dev", "apt-get install redis-server", "docker run", "--redis")
+		if took := time.Since(began); took > 10*time.Second {
+			t.Errorf("%v took %v", args, took)
+		}
+	}
+}
+
+// TestDeadRedis has one that accepts and says nothing.
+func TestDeadRedis(t *testing.T) {
+	t.Parallel()
+	server := redistest.StartTCP(t)
+	server.Stop()
+	defer server.Cont()
+	_, errs, code := consoleAt(t, server.URL()).run("", "stats")
+	if code != exitFailed {
+		t.Errorf("exit code %d", code)
+	}
+	wantAll(t, errs, "no Redis answers at "+server.Addr)
+}
+
+func TestWrongPassword(t *testing.T) {
+	t.Parallel()
+	server := redistest.StartTCP(t, "--requirepass", "right-"+canary)
+	for name, credentials := range map[string]string{"wrong": ":wrong-" + canary + "@", "unknown user": "bob-" + canary + ":x-" + canary + "@", "none": ""} {
+		for _, args := range [][]string{{"stats"}, {"enqueue", "f"}, {"work", "--handle", "f=cat"}} {
+			_, errs, code := consoleAt(t, "redis://"+credentials+server.Addr).run("", append(args, "--log-level", "debug")...)
+			if code != exitFailed || strings.Contains(errs, canary) {
+				t.Errorf("%s %v: exit code %d, stderr %q", name, args, code, errs)
+			}
+			wantAll(t, errs, "authentication refused by "+server.Addr, "REDIS_URL")
+		}
+	}
+}
+
+// TestNothingShowsThePassword runs what works with a password, with all the log there is.
+func TestNothingShowsThePassword(t *testing.T) {
+	t.Parallel()
+	server := redistest.StartTCP(t, "--requirepass", canary)
+	c := consoleAt(t, "redis://:"+canary+"@"+server.Addr)
+	c.flags = []string{"--log-level", "debug"}
+	worker := c.work("--handle", "env=env", "--handle", "no=false", "--max-attempts", "1")
+	all := ""
+	for _, args := range [][]string{{"call", "env"}, {"call", "no"}, {"map", "env", "--json"}, {"stats"}, {"dead", "list", "--json"}, {"stats", "--json"}, {"enqueue", "env"}} {
+		out, errs, _ := c.run("x\n", args...)
+		all += out + errs
+	}
+	server.Kill() // and now for the errors of connections that are gone
+	worker.stderr.await(t, "cannot read queues")
+	_, errs, _ := c.run("", "stats")
+	worker.ctrlC()
+	worker.wait()
+	if all += errs + worker.stderr.String() + worker.stdout.String(); strings.Contains(all, canary) {
+		t.Errorf("the password is shown:\n%s", all)
+	}
+}
+
+func TestNotRedis(t *testing.T) {
+	t.Parallel()
+	pages := startPages(t)
+	_, errs, code := consoleAt(t, "redis://"+pages).run("", "stats")
+	if code != exitFailed {
+		t.Errorf("exit code %d", code)
+	}
+	wantAll(t, errs, "what answers at "+pages+" does not speak Redis")
+	server := redistest.StartTCP(t)
+	_, errs, code = consoleAt(t, "rediss://"+server.Addr).run("", "stats")
+	if code != exitFailed {
+		t.Errorf("exit code %d", code)
+	}
+	wantAll(t, errs, server.Addr, "is it redis:// that you want?")
+}
+
+func TestVersionAndCompletion(t *testing.T) {
+	t.Parallel()
+	c := consoleAt(t, "redis://127.0.0.1:1")
+	wantAll(t, c.must("", "version"), "worker-machine ", "go1.")
+	wantAll(t, c.must("", "version", "--json"), `"version":`, `"platform":`)
+	wantAll(t, c.must("", "completion", "bash"), "worker-machine")
+	wantAll(t, c.must("", "__complete", "--log-level", ""), "debug\n", "error\n")
+	wantAll(t, c.must("", "__complete", "d"), "demo\t", "dev\t", "dead\t")
+}
