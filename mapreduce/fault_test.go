@@ -3,6 +3,7 @@ package mapreduce_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -132,6 +133,34 @@ func TestMapEndsThoughRedisIsFrozen(t *testing.T) {
 	if took > 6*time.Second {
 		t.Errorf("the batch took %v to end", took)
 	}
+}
+
+// Tasks that are on their way to Redis when the batch ends must not be forgotten there.
+func TestMapCancelsWhatIsOnItsWay(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	client := newClient(t, server, stream.ClientConfig{})
+	redis := server.Client(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	inputs := func(yield func(int) bool) {
+		yield(1)
+		redistest.Eventually(t, 10*time.Second, func() bool { return backlog(t, redis) == 1 }, "the first task is stored")
+		if err := redis.Do(t.Context(), "CLIENT", "PAUSE", 300, "WRITE").Err(); err != nil {
+			t.Error(err)
+		}
+		yield(2)
+		redistest.Eventually(t, 10*time.Second, func() bool { // one waits for replies, the other one is paused
+			return strings.Contains(redis.Info(t.Context(), "clients").Val(), "blocked_clients:2")
+		}, "the second task is on its way")
+		cancel()
+	}
+	watched(t, server, func() {
+		for r := range mapreduce.Map(ctx, client, square, inputs).Results() {
+			t.Errorf("got %+v without a worker", r)
+		}
+	})
+	redistest.Eventually(t, 5*time.Second, func() bool { return backlog(t, redis) == 0 }, "no task is left")
 }
 
 func TestMapSurvivesALossWhileTheQueueIsFull(t *testing.T) {
