@@ -183,7 +183,10 @@ func TestNothingShowsThePassword(t *testing.T) {
 	worker.stderr.await(t, "cannot read queues")
 	_, errs, _ := c.run("", "stats")
 	worker.ctrlC()
-	worker.wait()
+	worker.quit()
+	if code := worker.wait(); code != exitFailed {
+		t.Errorf("a worker that could not hand over its tasks: exit code %d", code)
+	}
 	if all += errs + worker.stderr.String() + worker.stdout.String(); strings.Contains(all, canary) {
 		t.Errorf("the password is shown:\n%s", all)
 	}

@@ -161,7 +161,7 @@ func TestDev(t *testing.T) {
 	wantAll(t, out, "NOT FOR PRODUCTION", "worker-machine work --redis redis://127.0.0.1:", "map --redis", "stats --redis")
 	url, _, _ := strings.Cut(out, " ")
 	mine := consoleAt(t, url)
-	mine.work("--handle", "cat=cat")
+	worker := mine.work("--handle", "cat=cat")
 	if got := mine.must("", "call", "cat", "x"); got != "x" {
 		t.Errorf("got %q", got)
 	}
@@ -170,6 +170,8 @@ func TestDev(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 	wantAll(t, mine.must("", "stats", "--json"), `"workers":1`, `"done":51`)
+	worker.ctrlC()
+	worker.wait()
 	_, errs, code := c.run("", "dev", "--port", url[strings.LastIndexByte(url, ':')+1:])
 	if code != exitFailed {
 		t.Errorf("a port that is taken: exit code %d", code)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -134,16 +135,44 @@ func (a *app) runWorker(ctx context.Context, worker *group.Worker, ready func(co
 		defer close(readied)
 		ready(watched)
 	}()
-	defer context.AfterFunc(ctx, func() {
+	// Once: a worker with nothing to do may have ended before the other goroutine says that it ends.
+	stopping := sync.OnceFunc(func() {
 		a.note("stopping: running tasks may end, nothing new is started (once more to stop at once)")
-	})()
-	err := worker.Run(ctx)
+	})
+	defer context.AfterFunc(ctx, stopping)()
+	over := make(chan error, 1)
+	go func() { over <- worker.Run(ctx) }()
+	err := awaitEnd(ctx, over)
 	stopWatching()
 	<-readied
-	if ctx.Err() != nil && err == nil {
+	if ctx.Err() == nil {
+		return err
+	}
+	stopping()
+	if err == nil {
 		a.note("stopped")
 	}
 	return err
+}
+
+// quitPatience is what a worker gets to hand over its tasks after the second ctrl-C, when its programs are killed already.
+const quitPatience = time.Second
+
+// awaitEnd waits for the worker's end, after the second ctrl-C not for long: a Redis that is away would hold it up.
+func awaitEnd(ctx context.Context, over <-chan error) error {
+	select {
+	case err := <-over:
+		return err
+	case <-quitOf(ctx).Done():
+	}
+	late := time.NewTimer(quitPatience)
+	defer late.Stop()
+	select {
+	case err := <-over:
+		return err
+	case <-late.C:
+		return errors.New("stopped without handing over all tasks; other workers take them when they notice")
+	}
 }
 
 // workHooks log what the library does not: it keeps the words of strangers' programs out of its log, and the logger here makes
