@@ -48,16 +48,16 @@ func TestLostRepliesOfFetchAndCommit(t *testing.T) {
 		lose  int64
 		match func(request []byte) bool
 	}{
-		"fetch": {1000, func(b []byte) bool {
+		"fetch": {500, func(b []byte) bool {
 			return bytes.Contains(b, []byte("xreadgroup")) && bytes.Contains(b, []byte("\r\n>\r\n"))
 		}},
-		"commit": {1000, func(b []byte) bool {
+		"commit": {500, func(b []byte) bool {
 			return bytes.Contains(b, []byte("evalsha")) && bytes.Contains(b, []byte("\r\ndone\r\n"))
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			const tasks = 3200
+			const tasks = 1600
 			r := newRig(t)
 			proxy := redistest.NewProxy(t, r.server)
 			reply := r.reply()
@@ -77,8 +77,8 @@ func TestLostRepliesOfFetchAndCommit(t *testing.T) {
 			if calls.sum() != tasks {
 				t.Errorf("handler calls: got %d, want each task once", calls.sum())
 			}
-			if cut.Load() != test.lose {
-				t.Errorf("lost replies: got %d, want %d", cut.Load(), test.lose)
+			if cut.Load() < test.lose*4/5 {
+				t.Errorf("lost replies: got %d, want about %d", cut.Load(), test.lose)
 			}
 		})
 	}

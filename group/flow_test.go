@@ -57,11 +57,11 @@ func TestWeightsOfQueues(t *testing.T) {
 		Queues: []group.Queue{{Name: "often", Weight: 4}, {Name: "seldom"}}, Concurrency: 1,
 	}, handle(func(_ context.Context, task group.Task) ([]byte, error) {
 		<-time.After(6 * time.Millisecond) // no prefetch
-		if total++; total == 500 {
-			close(done)
-		}
-		if total <= 500 {
+		if total++; total <= 500 {
 			counts[task.Queue]++
+		}
+		if total == 500 {
+			close(done)
 		}
 		return nil, nil
 	}))
@@ -194,8 +194,11 @@ func TestCancelledTasksDoNotStart(t *testing.T) {
 	if _, err := scripts.Cancel(t.Context(), keys, "workers", []script.TaskRef{{ID: buffered.ID, Entry: entry}}); err != nil {
 		t.Fatal(err)
 	}
-	if got := r.outcome(buffered); got.Failure.Reason != wire.ReasonCancelled {
-		t.Errorf("in the buffer: got %+v, want %q", got, wire.ReasonCancelled)
+	eventually(t, func() bool { return r.redis.XLen(t.Context(), keys.Tasks()).Val() == 1 }, "it is gone, whether it waited here or was handed back")
+	for _, got := range r.outcomes(buffered.Reply)[buffered.ID] {
+		if got.Failure.Reason != wire.ReasonCancelled {
+			t.Errorf("in the buffer: got %+v, want %q", got, wire.ReasonCancelled)
+		}
 	}
 
 	// One that was promoted: nobody knows its entry, so it is noted.
@@ -219,8 +222,8 @@ func TestCancelledTasksDoNotStart(t *testing.T) {
 	if ran.calls["buffered"]+ran.calls["promoted"] != 0 {
 		t.Errorf("cancelled tasks ran: %v", ran.calls)
 	}
-	if n := cancelled.Load(); n != 2 {
-		t.Errorf("Cancelled was called %d times, want 2", n)
+	if n := cancelled.Load(); n < 1 || n > 2 {
+		t.Errorf("Cancelled was called %d times, want 2, or 1 if the first was handed back", n)
 	}
 }
 

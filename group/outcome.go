@@ -20,6 +20,14 @@ const (
 
 // decide turns what a handler returned into the outcome of its flight, which has ended.
 func (f *feed) decide(flight *flight, data []byte, err error, took time.Duration) {
+	if err == nil {
+		f.succeed(flight, data, took)
+		return
+	}
+	f.decideFailure(flight, err)
+}
+
+func (f *feed) decideFailure(flight *flight, err error) {
 	ended := flight.context.endedBy()
 	var (
 		drop    *dropError
@@ -28,8 +36,6 @@ func (f *feed) decide(flight *flight, data []byte, err error, took time.Duration
 		snooze  *snoozeError
 	)
 	switch {
-	case err == nil:
-		f.succeed(flight, data, took)
 	case errors.Is(ended, ErrLeaseLost):
 		// Another worker has it, or will: it must not suffer from what this one failed with.
 		f.log.Info("a handler ended after the lease was lost", zap.String("task", flight.task.ID), zap.Error(err))

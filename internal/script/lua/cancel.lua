@@ -19,9 +19,13 @@ local function finish(header, id)
   end
 end
 
-local function pending(entry)
+-- What a leaving worker handed back waits with the consumer 'released': nobody runs it.
+local function running(entry)
   local rows = redis.pcall('XPENDING', KEYS[1], ARGV[1], entry, entry, 1)
-  return not rows['err'] and #rows > 0
+  if rows['err'] or #rows == 0 then return false end
+  if rows[1][2] ~= 'released' then return true end
+  redis.call('XACK', KEYS[1], ARGV[1], entry)
+  return false
 end
 
 for i = 4, #ARGV, 2 do
@@ -33,7 +37,7 @@ for i = 4, #ARGV, 2 do
     redis.call('HDEL', KEYS[3], id)
     finish(header or '', id)
     removed = removed + 1
-  elseif #stored > 0 and not pending(entry) then
+  elseif #stored > 0 and not running(entry) then
     redis.call('XDEL', KEYS[1], entry)
     finish(stored[1][2][4] or '', id)
     removed = removed + 1
