@@ -228,10 +228,10 @@ func Example_reduce() {
 
 	batch := mapreduce.Map(ctx, client, GetTitle, sites)
 	letters, err := mapreduce.Reduce(ctx, batch, 0, func(sum int, r mapreduce.Result[string, string]) (int, error) {
-		if r.Err != nil {
-			return sum, nil // skip it; returning the error would end the batch
+		if r.Err == nil { // returning the error instead would end the batch
+			sum += len(r.Value)
 		}
-		return sum + len(r.Value), nil
+		return sum, nil
 	})
 	fmt.Println(letters, err)
 	// Output: 40 <nil>
