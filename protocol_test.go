@@ -69,7 +69,7 @@ func scriptSections(t *testing.T) string {
 	for _, path := range paths {
 		first, rest, _ := strings.Cut(readFile(t, path), "\n")
 		full := "no: a full Redis refuses it"
-		if strings.Contains(first, "allow-oom") {
+		if strings.Contains(first, "allow-oom") || strings.Contains(first, "no-writes") {
 			full = "yes"
 		}
 		fmt.Fprintf(&b, "### %s\n\nRuns when Redis is at its memory limit: %s.\n\n```text\n", strings.TrimSuffix(filepath.Base(path), ".lua"), full)
