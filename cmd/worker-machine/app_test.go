@@ -125,8 +125,15 @@ func TestNoRedis(t *testing.T) {
 	t.Parallel()
 	c := consoleAt(t, "redis://:"+canary+"@127.0.0.1:1")
 	for _, args := range [][]string{
-		{"stats"}, {"enqueue", "f"}, {"call", "f"}, {"map", "f"}, {"dead", "list"}, {"dead", "purge", "--all"}, {"dead", "replay", "1-0"},
-		{"work", "--handle", "f=cat"}, {"demo", "--redis", "redis://:" + canary + "@127.0.0.1:1"},
+		{"stats"},
+		{"enqueue", "f"},
+		{"call", "f"},
+		{"map", "f"},
+		{"dead", "list"},
+		{"dead", "purge", "--all"},
+		{"dead", "replay", "1-0"},
+		{"work", "--handle", "f=cat"},
+		{"demo", "--redis", "redis://:" + canary + "@127.0.0.1:1"},
 	} {
 		began := time.Now()
 		out, errs, code := c.run("", args...)

@@ -124,7 +124,7 @@ Ways to get one:
   worker-machine dev                            a small one for trying out; keeps nothing
   apt-get install redis-server                  or: dnf install valkey, apk add redis, brew install redis
   docker run --rm -p 127.0.0.1:6379:6379 redis  in a container
-If there is one elsewhere, name it with --redis redis://host:port or the variable REDIS_URL.`
+  or, for one that runs elsewhere, --redis redis://host:port or the variable REDIS_URL`
 
 // explain says what is wrong with a Redis that did not answer as it should, and what to do. No error of this function holds a
 // password: go-redis and Redis do not put it into theirs, and the URL is not shown.

@@ -88,7 +88,7 @@ func (a *app) deadReplayCommand() *cobra.Command {
 Name them by the IDs that list shows, or take --all, with --function and --reason for some of them; that asks first.`,
 		Example: "  worker-machine dead replay --queue web 1735689600000-0\n  worker-machine dead replay --queue web --all --function title --yes",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.settle(cmd.Context(), &f, args, "replay", "replayed", reclaim.Replay)
+			return a.settle(cmd.Context(), &f, args, deed{"replay", "replayed", reclaim.Replay})
 		},
 	}
 	f.registerChoice(cmd)
@@ -105,7 +105,7 @@ func (a *app) deadPurgeCommand() *cobra.Command {
 Name them by the IDs that list shows, or take --all, with --function and --reason for some of them; that asks first.`,
 		Example: "  worker-machine dead purge --queue web 1735689600000-0\n  worker-machine dead purge --queue web --all --reason malformed --yes",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.settle(cmd.Context(), &f, args, "purge", "purged", reclaim.Purge)
+			return a.settle(cmd.Context(), &f, args, deed{"purge", "purged", reclaim.Purge})
 		},
 	}
 	f.registerChoice(cmd)
@@ -195,11 +195,14 @@ func letterRow(letter reclaim.DeadLetter) []string {
 	}
 }
 
-// deed replays or purges letters.
-type deed func(ctx context.Context, store *stream.Store, queue string, ids ...string) (int, error)
+// deed is what is done to letters.
+type deed struct {
+	verb, done string // as in "purge 3" and "purged 3"
+	do         func(ctx context.Context, store *stream.Store, queue string, ids ...string) (int, error)
+}
 
-// settle replays or purges the letters of the command line.
-func (a *app) settle(ctx context.Context, f *deadFlags, ids []string, verb, done string, do deed) error {
+// check finds the mistakes of a choice.
+func (f *deadFlags) check(ids []string) error {
 	if err := wire.CheckName("queue", f.queue); err != nil {
 		return usagef("--queue: %w", err)
 	}
@@ -208,6 +211,14 @@ func (a *app) settle(ctx context.Context, f *deadFlags, ids []string, verb, done
 	}
 	if !f.all && (f.function != "" || f.reason != "") {
 		return usagef("--function and --reason go with --all")
+	}
+	return nil
+}
+
+// settle replays or purges the letters of the command line.
+func (a *app) settle(ctx context.Context, f *deadFlags, ids []string, d deed) error {
+	if err := f.check(ids); err != nil {
+		return err
 	}
 	target, err := a.connect(ctx, 0)
 	if err != nil {
@@ -218,27 +229,30 @@ func (a *app) settle(ctx context.Context, f *deadFlags, ids []string, verb, done
 		if ids, err = chosen(ctx, target, f); err != nil {
 			return err
 		}
-		if err := a.confirm(f, fmt.Sprintf("%s %d dead letters of queue %s", verb, len(ids), f.queue)); err != nil {
+		if err := a.confirm(f, fmt.Sprintf("%s %d dead letters of queue %s", d.verb, len(ids), f.queue)); err != nil {
 			return err
 		}
 	}
-	total := 0
+	total, err := d.all(ctx, target.store, f.queue, ids)
+	if !a.json {
+		a.note("%s %d", d.done, total)
+	} else if printErr := a.printJSON(map[string]any{"queue": f.queue, d.done: total}); err == nil {
+		err = printErr
+	}
+	return err
+}
+
+// all does it to all letters with these IDs, and says how many there were.
+func (d deed) all(ctx context.Context, store *stream.Store, queue string, ids []string) (total int, err error) {
 	for start := 0; start < len(ids) && err == nil; start += lettersInOne {
 		var n int
-		n, err = do(ctx, target.store, f.queue, ids[start:min(start+lettersInOne, len(ids))]...)
+		n, err = d.do(ctx, store, queue, ids[start:min(start+lettersInOne, len(ids))]...)
 		total += n
 	}
 	if err == nil && total < len(ids) {
 		err = fmt.Errorf("%d of %d are not there any more", len(ids)-total, len(ids))
 	}
-	if a.json {
-		if err := a.printJSON(map[string]any{"queue": f.queue, done: total}); err != nil {
-			return err
-		}
-	} else {
-		a.note("%s %d", done, total)
-	}
-	return err
+	return total, err
 }
 
 // chosen lists the IDs of the letters that the flags choose.

@@ -29,8 +29,8 @@ func withSignals() int {
 	// Notify and not Ignore: programs that we start would inherit the latter.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 
-	ctx, stop := context.WithCancelCause(context.Background()) //nolint:forbidigo // the root of all contexts
-	quit, quitNow := context.WithCancel(context.Background())  //nolint:forbidigo // likewise
+	ctx, stop := context.WithCancelCause(context.Background()) // the root of all contexts
+	quit, quitNow := context.WithCancel(context.Background())
 	go func() {
 		stop(fmt.Errorf("%w by %v", errInterrupted, <-signals))
 		<-signals
@@ -75,9 +75,9 @@ func exitCode(err error) int {
 
 // run is the whole program: it executes the command line args with the given environment and streams, prints its error to
 // stderr and returns it.
-func run(ctx context.Context, args, env []string, stdin io.Reader, stdout, stderr io.Writer) error {
+func run(ctx context.Context, args, env []string, stdin io.Reader, stdout, stderr io.Writer) error { //nolint:revive // six arguments: they are what a process has
 	a := &app{env: env, stdin: stdin, stdout: stdout, stderr: stderr}
-	root := a.root()
+	root := a.root() //nolint:contextcheck // cobra hands ctx to the commands
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(stdout)

@@ -184,7 +184,7 @@ func (c *console) process(args ...string) (cmd *exec.Cmd, stdout, stderr *transc
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	cmd = exec.Command(self, append(args, c.flags...)...) //nolint:noctx // the test sends the signals
+	cmd = exec.Command(self, append(args, c.flags...)...) // the test sends the signals
 	stdout, stderr = newTranscript(), newTranscript()
 	cmd.Env, cmd.Stdout, cmd.Stderr = c.env, stdout, stderr
 	cmd.SysProcAttr = dieWithParent()

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"time"
 
@@ -34,9 +35,9 @@ func (p printer) print(r mapreduce.Result[[]byte, []byte]) error {
 	if p.app.json {
 		return p.printJSON(r)
 	}
-	if r.Err != nil {
-		p.app.note("failed: %s: %v", plain.Short(string(r.Input), shownInput), advise(taskText(r.Err)))
-		return nil
+	if failure := r.Err; failure != nil {
+		_, err := fmt.Fprintf(p.app.stderr, "failed: %s: %v\n", plain.Short(string(r.Input), shownInput), advise(taskText(failure)))
+		return err
 	}
 	_, err := p.app.stdout.Write(p.line(r))
 	return err

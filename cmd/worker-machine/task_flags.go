@@ -144,7 +144,7 @@ func (a *app) payload(args []string, limit int) ([]byte, error) {
 }
 
 // functionArgs wants the name of a function and at most one payload.
-func functionArgs(cmd *cobra.Command, args []string) error {
+func functionArgs(_ *cobra.Command, args []string) error {
 	switch {
 	case len(args) == 0:
 		return usagef("the name of the function is missing")

@@ -87,12 +87,12 @@ func (e *execution) wait(ctx context.Context) (killed, err error) {
 	case err = <-over:
 	case <-ctx.Done():
 		killed = context.Cause(ctx)
-		e.kill()
-		<-over
 	case <-e.tooBig:
 		killed = &OutputError{Limit: e.limit}
+	}
+	if killed != nil {
 		e.kill()
-		<-over
+		err = <-over
 	}
 	_ = e.stdin.Close()
 	e.awaitReaders()

@@ -93,27 +93,11 @@ func redactQuery(query string) string {
 
 // hostPort checks one address and adds what it leaves out.
 func hostPort(item, port string) (string, *Error) {
-	host := item
-	if strings.HasPrefix(item, "[") { // IPv6
-		inside, after, closed := strings.Cut(item[1:], "]")
-		if addr, err := netip.ParseAddr(inside); !closed || err != nil || !addr.Is6() {
-			return "", &Error{Part: "host", Problem: "what stands in [] is no IPv6 address"}
-		}
-		if after != "" && !strings.HasPrefix(after, ":") {
-			return "", &Error{Part: "host", Problem: "after ] only :port may follow"}
-		}
-		host, item = inside, after
-	} else {
-		host, _, _ = strings.Cut(item, ":")
-		item = item[len(host):]
-		if host == "" {
-			host = "localhost"
-		}
-		if !nameOfHost.MatchString(host) {
-			return "", &Error{Part: "host", Problem: "it has a character no host name has"}
-		}
+	host, rest, err := cutHost(item)
+	if err != nil {
+		return "", err
 	}
-	if number, ok := strings.CutPrefix(item, ":"); ok && number != "" {
+	if number, ok := strings.CutPrefix(rest, ":"); ok && number != "" {
 		n, err := strconv.ParseUint(number, 10, 16)
 		if err != nil || n == 0 {
 			return "", &Error{Part: "port", Problem: "it is not a number from 1 to 65535 (credentials stand before an @)"}
@@ -121,6 +105,29 @@ func hostPort(item, port string) (string, *Error) {
 		port = number
 	}
 	return net.JoinHostPort(host, port), nil
+}
+
+// cutHost takes the host, a name or an IPv6 address in brackets, off an address; rest is empty or begins with a colon.
+func cutHost(item string) (host, rest string, err *Error) {
+	if !strings.HasPrefix(item, "[") {
+		host, _, _ = strings.Cut(item, ":")
+		rest = item[len(host):]
+		if host == "" {
+			host = "localhost"
+		}
+		if !nameOfHost.MatchString(host) {
+			return "", "", &Error{Part: "host", Problem: "it has a character no host name has"}
+		}
+		return host, rest, nil
+	}
+	host, rest, closed := strings.Cut(item[1:], "]")
+	if addr, err := netip.ParseAddr(host); !closed || err != nil || !addr.Is6() {
+		return "", "", &Error{Part: "host", Problem: "what stands in [] is no IPv6 address"}
+	}
+	if rest != "" && !strings.HasPrefix(rest, ":") {
+		return "", "", &Error{Part: "host", Problem: "after ] only :port may follow"}
+	}
+	return host, rest, nil
 }
 
 // values reads the query; an option named twice is an error, as only one of them could win.
