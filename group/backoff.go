@@ -18,9 +18,13 @@ const (
 func (b Backoff) wait(attempt int) time.Duration {
 	ceiling := b.Min
 	for i := 1; i < attempt && ceiling < b.Max; i++ {
+		if ceiling > b.Max/2 { // and doubling it could overflow
+			ceiling = b.Max
+			break
+		}
 		ceiling *= 2
 	}
-	return rand.N(min(ceiling, b.Max)) + 1
+	return 1 + rand.N(min(ceiling, b.Max))
 }
 
 // jitter is a random time between half of d and one and a half.

@@ -252,7 +252,7 @@ func TestHandlersOfTakenEntriesAreCancelled(t *testing.T) {
 	r := newRig(t)
 	causes := make(chan error, 2)
 	started := make(chan struct{}, 2)
-	w := start(t, r.store, group.Config{Lease: time.Second}, handle(func(ctx context.Context, task group.Task) ([]byte, error) {
+	w := start(t, r.store, group.Config{Lease: time.Second}, handle(func(ctx context.Context, _ group.Task) ([]byte, error) {
 		started <- struct{}{}
 		select {
 		case <-ctx.Done():

@@ -19,31 +19,32 @@ const (
 // drain waits for its turn to stop, after fetch and rescue and before the leases, and then ends the work.
 func (w *Worker) drain(ctx context.Context) error {
 	<-ctx.Done()
+	ctx = context.WithoutCancel(ctx)
 	w.log.Info("draining", zap.Int("running", w.pool.running()))
 	w.pool.close()
 	for _, f := range w.feeds {
 		f.releaseWaiting()
 	}
 	idle := func() bool { return w.pool.running() == 0 }
-	if !w.awaitFor(w.cfg.Drain, idle) {
+	if !w.awaitFor(ctx, w.cfg.Drain, idle) {
 		w.log.Warn("handlers are cancelled: the time to drain is over", zap.Int("running", w.pool.running()))
 		for _, f := range w.feeds {
 			for _, one := range f.flights.list() {
 				one.context.end(ErrDrain)
 			}
 		}
-		if !w.awaitFor(drainGrace, idle) {
+		if !w.awaitFor(ctx, drainGrace, idle) {
 			w.log.Error("handlers do not return, their tasks are handed to other workers", zap.Int("running", w.pool.running()))
 		}
 	}
-	w.awaitFor(flushGrace, func() bool { return w.inHand() <= w.pool.running() })
-	w.unclean = w.leave()
+	w.awaitFor(ctx, flushGrace, func() bool { return w.inHand() <= w.pool.running() })
+	w.unclean = w.leave(ctx)
 	return nil
 }
 
 // awaitFor polls until condition holds, but not longer than limit.
-func (w *Worker) awaitFor(limit time.Duration, condition func() bool) bool {
-	ctx, cancel := context.WithTimeout(w.life, limit)
+func (w *Worker) awaitFor(ctx context.Context, limit time.Duration, condition func() bool) bool {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	return await(ctx, condition)
 }
@@ -62,8 +63,8 @@ func (f *feed) releaseWaiting() {
 }
 
 // leave hands over what is left, and takes worker and leases off. What cannot be is reclaimed by others when the lease runs out.
-func (w *Worker) leave() error {
-	ctx, cancel := context.WithTimeout(w.life, flushGrace)
+func (w *Worker) leave(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, flushGrace)
 	defer cancel()
 	var errs []error
 	for _, f := range w.feeds {

@@ -42,26 +42,30 @@ func (s *subscription) run(ctx context.Context) error {
 	w := s.worker
 	for ctx.Err() == nil {
 		pubsub, err := s.open(ctx)
-		if isRefused(err) {
-			w.log.Warn("the server refuses subscriptions: a crash of this worker is noticed when its lease runs out", zap.Error(err))
-			s.announce(false)
-			<-ctx.Done()
-			return nil
-		}
 		if err != nil {
-			return err
+			return s.unheard(ctx, err)
 		}
 		s.announce(true)
 		err = s.listen(ctx, pubsub)
 		_ = pubsub.Close()
-		if ctx.Err() != nil {
-			return nil
+		if ctx.Err() == nil {
+			w.log.Warn("the subscription was lost and is made again", zap.Error(err))
 		}
-		w.log.Warn("the subscription was lost and is made again", zap.Error(err))
 		for _, f := range s.feeds {
 			f.reclaimer.Disturbed()
 		}
 	}
+	return nil
+}
+
+// unheard does without a subscription where the server refuses it; any other error is returned, so that it is tried again.
+func (s *subscription) unheard(ctx context.Context, err error) error {
+	if !isRefused(err) {
+		return err
+	}
+	s.worker.log.Warn("the server refuses subscriptions: a crash of this worker is noticed when its lease runs out", zap.Error(err))
+	s.announce(false)
+	<-ctx.Done()
 	return nil
 }
 

@@ -45,19 +45,18 @@ func (s *suspects) count() int {
 
 // runSuspects runs suspects one after the other.
 func (w *Worker) runSuspects(ctx context.Context) error {
-	for {
+	for ctx.Err() == nil { // draining releases what has not started
+		f := w.suspects.next()
+		if f != nil {
+			w.runSuspect(ctx, f)
+			continue
+		}
 		select {
 		case <-ctx.Done():
-			return nil
 		case <-w.suspects.arrived:
 		}
-		for f := w.suspects.next(); f != nil; f = w.suspects.next() {
-			w.runSuspect(ctx, f)
-			if ctx.Err() != nil {
-				return nil // draining releases what has not started
-			}
-		}
 	}
+	return nil
 }
 
 func (w *Worker) runSuspect(ctx context.Context, f *flight) {
