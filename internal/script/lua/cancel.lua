@@ -32,8 +32,9 @@ for i = 4, #ARGV, 2 do
   local id, entry = ARGV[i], ARGV[i + 1]
   local stored = {}
   if entry ~= '' then stored = redis.call('XRANGE', KEYS[1], entry, entry) end
+  local body = redis.call('HGET', KEYS[3], id)
   if redis.call('ZREM', KEYS[2], id) == 1 then
-    local header = string.match(redis.call('HGET', KEYS[3], id) or '', '^%d+ ([^\n]*)')
+    local header = string.match(body or '', '^%d+ ([^\n]*)')
     redis.call('HDEL', KEYS[3], id)
     finish(header or '', id)
     removed = removed + 1
