@@ -25,14 +25,7 @@ func TestRightsSuffice(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	admin := server.Client(t)
-	rights := strings.Fields(strings.Join(blocks(readFile(t, "PROTOCOL.md"), "acl"), " "))
-	rule := []any{"acl", "setuser", "app", "on", ">secret"}
-	for _, right := range rights {
-		rule = append(rule, right)
-	}
-	if err := admin.Do(t.Context(), rule...).Err(); err != nil {
-		t.Fatal(err)
-	}
+	grant(t, admin, "acl")
 	for _, protocol := range []int{2, 3} {
 		client := redis.NewClient(&redis.Options{
 			Network: server.Network, Addr: server.Addr, Username: "app", Password: "secret", Protocol: protocol,
@@ -40,18 +33,8 @@ func TestRightsSuffice(t *testing.T) {
 		t.Cleanup(func() { _ = client.Close() })
 		everything(t, client)
 	}
+	checkRefusals(t, admin)
 
-	refused, err := admin.Do(t.Context(), "acl", "log", "100").Slice()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, entry := range refused {
-		text := fmt.Sprint(entry)
-		// What go-redis tells about itself when it connects, from Redis 7.2 on; it goes on without.
-		if !strings.Contains(text, "client|setinfo") && !strings.Contains(text, "maint_notifications") {
-			t.Errorf("refused: %s", text)
-		}
-	}
 	app := redis.NewClient(&redis.Options{Network: server.Network, Addr: server.Addr, Username: "app", Password: "secret"})
 	t.Cleanup(func() { _ = app.Close() })
 	for _, forbidden := range [][]any{
@@ -67,6 +50,49 @@ func TestRightsSuffice(t *testing.T) {
 		err := app.Do(t.Context(), forbidden...).Err()
 		if err == nil || !redis.HasErrorPrefix(err, "NOPERM") && !strings.Contains(err.Error(), "user executing the script can't") {
 			t.Errorf("%v: got %v, want a refusal for want of rights", forbidden, err)
+		}
+	}
+}
+
+// TestRightsSufficeOnACluster is the same with the rights for clusters.
+func TestRightsSufficeOnACluster(t *testing.T) {
+	t.Parallel()
+	cluster := redistest.StartCluster(t, 2)
+	for _, server := range cluster.Servers {
+		grant(t, server.Client(t), "acl", "acl-cluster")
+	}
+	everything(t, cluster.Client(t, func(o *redis.ClusterOptions) { o.Username, o.Password = "app", "secret" }))
+	for _, server := range cluster.Servers {
+		checkRefusals(t, server.Client(t))
+	}
+}
+
+// grant makes the user app with the rights of blocks of PROTOCOL.md.
+func grant(t *testing.T, admin *redis.Client, names ...string) {
+	t.Helper()
+	rule := []any{"acl", "setuser", "app", "on", ">secret"}
+	for _, name := range names {
+		for _, right := range strings.Fields(strings.Join(blocks(readFile(t, "PROTOCOL.md"), name), " ")) {
+			rule = append(rule, right)
+		}
+	}
+	if err := admin.Do(t.Context(), rule...).Err(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// checkRefusals fails for what the server refused the user.
+func checkRefusals(t *testing.T, admin *redis.Client) {
+	t.Helper()
+	refused, err := admin.Do(t.Context(), "acl", "log", "100").Slice()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range refused {
+		text := fmt.Sprint(entry)
+		// What go-redis tells about itself when it connects, from Redis 7.2 on; it goes on without.
+		if !strings.Contains(text, "client|setinfo") && !strings.Contains(text, "maint_notifications") {
+			t.Errorf("refused: %s", text)
 		}
 	}
 }
@@ -88,7 +114,7 @@ func TestRightsNameWhatScriptsCall(t *testing.T) {
 }
 
 // everything does at least once what clients and workers can do.
-func everything(t *testing.T, client *redis.Client) {
+func everything(t *testing.T, client redis.UniversalClient) {
 	t.Helper()
 	ctx, stop := context.WithTimeout(t.Context(), 30*time.Second)
 	defer stop()
@@ -143,7 +169,7 @@ func everything(t *testing.T, client *redis.Client) {
 }
 
 // inspect does what the program does for people, and what workers do about dead ones.
-func inspect(t *testing.T, store *stream.Store, client *redis.Client) {
+func inspect(t *testing.T, store *stream.Store, client redis.UniversalClient) {
 	t.Helper()
 	ctx := t.Context()
 	for letter, err := range reclaim.List(ctx, store, "web", reclaim.NewestFirst()) {
