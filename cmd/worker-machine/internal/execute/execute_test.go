@@ -189,6 +189,20 @@ func awaitGone(t *testing.T, pid int) {
 	t.Errorf("process %d still runs", pid)
 }
 
+// TestEndKillsTheGroup leaves a process behind that holds no pipe.
+func TestEndKillsTheGroup(t *testing.T) {
+	t.Parallel()
+	out, err := run(t, execute.Config{Shell: "sleep 1000 >/dev/null 2>&1 </dev/null & echo $!"}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(out))
+	if err != nil || pid <= 1 {
+		t.Fatalf("no process ID: %q", out)
+	}
+	awaitGone(t, pid)
+}
+
 func TestCancelledBeforeTheStart(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancelCause(t.Context())
