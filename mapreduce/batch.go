@@ -146,9 +146,12 @@ func (b *Batch[In, Out]) run(ctx context.Context, yield func(Result[In, Out]) bo
 	if b.Err() != nil {
 		return
 	}
-	both, cancel := context.WithCancelCause(b.ctx)
-	defer context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })()
+	both, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	if b.ctx.Err() != nil { // before anything begins
+		cancel(context.Cause(b.ctx)) //nolint:contextcheck // the end of either context ends the loop
+	}
+	defer context.AfterFunc(b.ctx, func() { cancel(context.Cause(b.ctx)) })() //nolint:contextcheck // likewise
 
 	b.flow.start()
 	s, err := b.session.open(both)
@@ -156,14 +159,14 @@ func (b *Batch[In, Out]) run(ctx context.Context, yield func(Result[In, Out]) bo
 		if both.Err() == nil {
 			b.flow.fail(fmt.Errorf("mapreduce: open a batch of %s: %w", b.fn.Name, err))
 		}
-		b.settle(both, exhausted, b.session.close())
+		b.settle(both, exhausted, b.session.close(both))
 		return
 	}
 	b.session.own()
 	c := b.hire(both, s)
 	end := unwound
 	defer func() {
-		left := c.dismiss(b.session.close, b.client.Store().Logger())
+		left := c.dismiss(func() error { return b.session.close(both) }, b.client.Store().Logger())
 		b.settle(both, end, left)
 		if end != unwound {
 			c.raise()
@@ -210,11 +213,11 @@ func (b *Batch[In, Out]) settle(ctx context.Context, end ending, left error) {
 	b.err = err
 }
 
-// contextError is why ctx ended: its cause, which is always the context's own error too.
+// contextError is why ctx ended: its cause, which always is an error of a context too.
 func contextError(ctx context.Context) error {
-	err, cause := ctx.Err(), context.Cause(ctx)
-	if cause == nil || errors.Is(cause, err) {
-		return err
+	cause := context.Cause(ctx)
+	if errors.Is(cause, context.Canceled) || errors.Is(cause, context.DeadlineExceeded) {
+		return cause
 	}
-	return fmt.Errorf("%w: %w", err, cause)
+	return fmt.Errorf("%w: %w", ctx.Err(), cause)
 }

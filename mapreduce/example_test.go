@@ -78,10 +78,10 @@ func ExampleReduce() {
 
 	batch := mapreduce.Map(ctx, client, upper, slices.Values([]string{"to", "be", "", "or", "not"}))
 	letters, err := mapreduce.Reduce(ctx, batch, 0, func(n int, r mapreduce.Result[string, string]) (int, error) {
-		if r.Err != nil {
-			return n, nil // this one failed; the others count
+		if r.Err == nil { // those that failed do not count
+			n += len(r.Value)
 		}
-		return n + len(r.Value), nil
+		return n, nil
 	})
 	fmt.Println(letters, err)
 	// Output: 9 <nil>

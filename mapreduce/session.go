@@ -56,9 +56,11 @@ func (h *session) open(ctx context.Context) (*stream.Session, error) {
 	if err != nil {
 		return nil, err
 	}
+	own := context.WithoutCancel(ctx)
 	h.mu.Lock()
 	h.current = s
-	h.unwatch = context.AfterFunc(h.ctx, func() { _ = h.close() }) // nobody is there to be told; its keys expire
+	// Nobody is there to be told of an error; what is left then expires.
+	h.unwatch = context.AfterFunc(h.ctx, func() { _ = h.close(own) }) //nolint:contextcheck // ctx is that of one Set, not of the batch
 	h.mu.Unlock()
 	return s, nil
 }
@@ -70,9 +72,9 @@ func (h *session) own() {
 	h.unwatch()
 }
 
-// close cancels what has not started and removes the session's keys. It has a time of its own, since the batch's context may be
-// done, and waits no longer than that; later calls do nothing.
-func (h *session) close() error {
+// close cancels what has not started and removes the session's keys. It has a time of its own, since ctx may be done, and waits no
+// longer than that; later calls do nothing.
+func (h *session) close(ctx context.Context) error {
 	h.turn <- struct{}{} // held for no longer than an open or a close takes
 	defer func() { <-h.turn }()
 	s, over := h.state()
@@ -82,7 +84,7 @@ func (h *session) close() error {
 	if s == nil || over {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(h.ctx), closeTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 	closed := make(chan error, 1)
 	go func() {
 		defer cancel()
