@@ -107,7 +107,7 @@ func TestNamesInDocumentsExist(t *testing.T) {
 	sentinel := regexp.MustCompile("`(Err[A-Z][A-Za-z]*)`")
 	file := regexp.MustCompile("`((?:[a-z-]+/)*[a-z_-]+(?:\\.go|\\.lua|\\.md|\\.yml|/))`")
 	link := regexp.MustCompile(`\]\(([^)#:]+)(?:#[^)]*)?\)`)
-	exported := exportedNames(t)
+	exported, tests := exportedNames(t), testNames(t)
 	for path, page := range documents(t) {
 		for _, match := range name.FindAllStringSubmatch(page, -1) {
 			if !exported[match[1]][match[2]] {
@@ -119,12 +119,36 @@ func TestNamesInDocumentsExist(t *testing.T) {
 				t.Errorf("%s: no package exports %s", path, match[1])
 			}
 		}
+		for _, match := range regexp.MustCompile("`((?:Test|Example)[A-Za-z_]+)`").FindAllStringSubmatch(page, -1) {
+			if !tests[match[1]] {
+				t.Errorf("%s: there is no test %s", path, match[1])
+			}
+		}
 		for _, match := range append(file.FindAllStringSubmatch(page, -1), link.FindAllStringSubmatch(page, -1)...) {
 			if _, err := os.Stat(match[1]); err != nil {
 				t.Errorf("%s: %s: %v", path, match[0], err)
 			}
 		}
 	}
+}
+
+// testNames are the tests and examples of all packages.
+func testNames(t *testing.T) map[string]bool {
+	t.Helper()
+	found := map[string]bool{}
+	err := filepath.WalkDir(".", func(path string, _ os.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		for _, match := range regexp.MustCompile(`(?m)^func ((?:Test|Example)\w+)\(`).FindAllStringSubmatch(readFile(t, path), -1) {
+			found[match[1]] = true
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
 }
 
 // exportedNames are those of the public packages: functions, types, variables, constants.
