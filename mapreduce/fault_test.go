@@ -109,6 +109,24 @@ func TestMapKeepsItsResultsWhenRedisIsGone(t *testing.T) {
 	}
 }
 
+// With a full window nothing is sent, so only who waits for results can notice.
+func TestMapNoticesThatRedisIsGoneWhileItOnlyWaits(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	client := newClient(t, server, stream.ClientConfig{RetryFor: 500 * time.Millisecond})
+	batch := mapreduce.Map(t.Context(), client, square, numbers, mapreduce.Window(5))
+	go func() {
+		redistest.Eventually(t, 10*time.Second, func() bool { return backlog(t, server.Client(t)) == 5 }, "the window is full")
+		server.Kill()
+	}()
+	for r := range batch.Results() {
+		t.Errorf("got %+v without a worker", r)
+	}
+	if err := batch.Err(); !errors.Is(err, stream.ErrUnavailable) {
+		t.Errorf("the batch ended with %v", err)
+	}
+}
+
 func TestMapEndsThoughRedisIsFrozen(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
