@@ -206,7 +206,7 @@ func TestCommandsInDocumentsExist(t *testing.T) {
 	if output, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "./cmd/worker-machine").CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, output)
 	}
-	help := helper(t, program)
+	help := helpOf(t, program)
 	targets := readFile(t, "Makefile")
 	for path, page := range documents(t) {
 		for _, block := range blocks(page, "sh") {
@@ -219,8 +219,8 @@ func TestCommandsInDocumentsExist(t *testing.T) {
 	}
 }
 
-// helper returns a function that asks the program for the help of a subcommand, once for each.
-func helper(t *testing.T, program string) func(path []string) string {
+// helpOf returns a function that asks the program for the help of a subcommand, once for each.
+func helpOf(t *testing.T, program string) func(path []string) string {
 	t.Helper()
 	known := map[string]string{}
 	return func(path []string) string {
