@@ -1,0 +1,358 @@
+package stream_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/athoune/worker-machine/internal/redistest"
+	"github.com/athoune/worker-machine/stream"
+)
+
+func TestLostRepliesOfEnqueueStoreEachTaskOnce(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	proxy := redistest.NewProxy(t, server)
+	client := newClient(t, proxy.Client(t), stream.ClientConfig{})
+	const callers, each = 10, 100
+	var cut sync.Mutex
+	n := 0
+	proxy.CutAfterRequest(func(request []byte) bool {
+		cut.Lock()
+		defer cut.Unlock()
+		if bytes.Contains(request, []byte("producer:")) {
+			n++
+		}
+		return bytes.Contains(request, []byte("producer:")) && n%2 == 1
+	})
+	var group sync.WaitGroup
+	for i := range callers {
+		group.Go(func() {
+			for j := range each {
+				if _, err := echo.Enqueue(t.Context(), client, fmt.Sprint(i, j)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	group.Wait()
+	if got := length(t, server.Client(t), "wm:{q}:tasks"); got != callers*each || proxy.Dropped() < each {
+		t.Errorf("stored %d tasks after %d lost replies, want %d", got, proxy.Dropped(), callers*each)
+	}
+}
+
+func TestCallersShareRoundTrips(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	rdb := server.Client(t)
+	client := newClient(t, rdb, stream.ClientConfig{})
+	const callers, each = 50, 100
+	var group sync.WaitGroup
+	for range callers {
+		group.Go(func() {
+			for range each {
+				if _, err := echo.Enqueue(t.Context(), client, "x"); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	group.Wait()
+	calls := scriptCalls(t, rdb)
+	t.Logf("%d enqueues took %d script calls", callers*each, calls)
+	if calls > callers*each/5 {
+		t.Errorf("%d enqueues took %d script calls, want far fewer", callers*each, calls)
+	}
+	wantStored(t, rdb, callers*each)
+}
+
+func TestALoneCallerTakesOneRoundTripEach(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Start(t).Client(t)
+	client := newClient(t, rdb, stream.ClientConfig{})
+	for name, ctx := range map[string]context.Context{"may leave": t.Context(), "stays": context.WithoutCancel(t.Context())} {
+		if _, err := echo.Enqueue(ctx, client, "first"); err != nil { // makes the connection, and knows the script
+			t.Fatal(err)
+		}
+		before := scriptCalls(t, rdb)
+		for range 10 {
+			if _, err := echo.Enqueue(ctx, client, "x"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if calls := scriptCalls(t, rdb) - before; calls != 10 {
+			t.Errorf("who %s: 10 enqueues took %d script calls", name, calls)
+		}
+	}
+	if queues, err := client.Store().Queues(t.Context()); err != nil || !slices.Equal(queues, []string{"q"}) {
+		t.Errorf("queues: %v, %v", queues, err)
+	}
+}
+
+func TestALossOfDataIsToldOnceAndEnqueueGoesOn(t *testing.T) {
+	t.Parallel()
+	for name, lose := range map[string]func(t *testing.T, rdb *redis.Client){
+		"all is gone": func(t *testing.T, rdb *redis.Client) {
+			t.Helper()
+			flush(t, rdb)
+		},
+		"a stale replica took over": func(t *testing.T, rdb *redis.Client) {
+			t.Helper()
+			lane := rdb.Keys(t.Context(), "wm:{q}:producer:*").Val()[0]
+			if err := rdb.Set(t.Context(), lane, "3", time.Hour).Err(); err != nil { // of 10
+				t.Fatal(err)
+			}
+		},
+		"the lane was evicted": func(t *testing.T, rdb *redis.Client) {
+			t.Helper()
+			rdb.Del(t.Context(), rdb.Keys(t.Context(), "wm:{q}:producer:*").Val()[0])
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			rdb := redistest.Start(t).Client(t)
+			var losses atomic.Int64
+			client := newClient(t, rdb, stream.ClientConfig{OnLoss: func(queue string) {
+				if queue == "q" {
+					losses.Add(1)
+				}
+			}})
+			enqueue := func(n int) {
+				for range n {
+					if _, err := echo.Enqueue(t.Context(), client, "x"); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			enqueue(10)
+			lose(t, rdb)
+			before, _ := rdb.XLen(t.Context(), "wm:{q}:tasks").Result()
+			enqueue(10)
+			wantStored(t, rdb, before+10)
+			if got := losses.Load(); got != 1 {
+				t.Errorf("told %d losses, want 1", got)
+			}
+		})
+	}
+}
+
+func TestAnOlderLaneAsAFailoverLeavesIt(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Start(t).Client(t)
+	client := newClient(t, rdb, stream.ClientConfig{})
+	id, err := echo.Enqueue(t.Context(), client, "x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lane := rdb.Keys(t.Context(), "wm:{q}:producer:*").Val()[0]
+	old := rdb.Dump(t.Context(), lane).Val()
+	for range 5 {
+		if _, err := echo.Enqueue(t.Context(), client, "x"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := rdb.RestoreReplace(t.Context(), lane, time.Hour, old).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if again, err := echo.Enqueue(t.Context(), client, "x"); err != nil || again <= id {
+		t.Errorf("got %s, %v", again, err)
+	}
+	wantStored(t, rdb, 7)
+}
+
+func TestWhatIsNotKnownIsAnError(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	proxy := redistest.NewProxy(t, server)
+	rdb := proxy.Client(t, func(o *redis.Options) { o.ReadTimeout = 100 * time.Millisecond })
+	client := newClient(t, rdb, stream.ClientConfig{RetryFor: 300 * time.Millisecond})
+	if _, err := echo.Enqueue(t.Context(), client, "first"); err != nil {
+		t.Fatal(err)
+	}
+	proxy.Blackhole(true)
+	if id, err := echo.Enqueue(t.Context(), client, "lost"); !errors.Is(err, stream.ErrUnknownOutcome) || id != "" {
+		t.Errorf("redis is silent: got %q, %v, want ErrUnknownOutcome", id, err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, err := echo.Enqueue(ctx, client, "lost too")
+	if !errors.Is(err, stream.ErrUnknownOutcome) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("the context ends meanwhile: got %v, want ErrUnknownOutcome and DeadlineExceeded", err)
+	}
+	proxy.Blackhole(false)
+	proxy.ResetAll()
+	eventually(t, func() bool {
+		_, err := echo.Enqueue(t.Context(), client, "last")
+		return err == nil
+	}, "redis answers again")
+	if got := length(t, server.Client(t), "wm:{q}:tasks"); got < 2 || got > 4 {
+		t.Errorf("stored %d, want the first, the last, and at most one of each lost", got)
+	}
+}
+
+func TestACallThatArrivesLateStoresNothingTwice(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	admin := server.Client(t)
+	rdb := server.Client(t, func(o *redis.Options) { o.ReadTimeout = 100 * time.Millisecond })
+	client := newClient(t, rdb, stream.ClientConfig{RetryFor: 20 * time.Second})
+	if _, err := echo.Enqueue(t.Context(), client, "first"); err != nil {
+		t.Fatal(err)
+	}
+	server.Stop() // connections stay open: what is sent now runs later
+	ended := make(chan error, 1)
+	go func() {
+		_, err := echo.Enqueue(t.Context(), client, "slow")
+		ended <- err
+	}()
+	timer := time.AfterFunc(time.Second, server.Cont)
+	defer timer.Stop()
+	if err := <-ended; err != nil {
+		t.Errorf("got %v, want it stored in the end", err)
+	}
+	eventually(t, func() bool { return admin.Ping(t.Context()).Err() == nil })
+	wantStored(t, admin, 2)
+}
+
+func TestNothingListens(t *testing.T) {
+	t.Parallel()
+	rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", DialerRetries: 1})
+	t.Cleanup(func() { _ = rdb.Close() })
+	client := newClient(t, rdb, stream.ClientConfig{RetryFor: 200 * time.Millisecond})
+	began := time.Now()
+	_, err := echo.Enqueue(t.Context(), client, "x")
+	if !errors.Is(err, stream.ErrUnavailable) || !strings.Contains(err.Error(), "127.0.0.1:1") {
+		t.Errorf("got %v, want ErrUnavailable and the address", err)
+	}
+	if took := time.Since(began); took < 200*time.Millisecond || took > 5*time.Second {
+		t.Errorf("gave up after %v, want about RetryFor", took)
+	}
+	_, err = echo.Call(t.Context(), client, "x")
+	if !errors.Is(err, stream.ErrUnavailable) {
+		t.Errorf("call: got %v, want ErrUnavailable", err)
+	}
+}
+
+func TestEnqueueWaitsForARedisThatComesBack(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	client := newClient(t, server.Client(t), stream.ClientConfig{})
+	if _, err := echo.Enqueue(t.Context(), client, "x"); err != nil {
+		t.Fatal(err)
+	}
+	server.Kill()
+	ended := make(chan error, 1)
+	go func() {
+		_, err := echo.Enqueue(t.Context(), client, "y")
+		ended <- err
+	}()
+	server.Restart() // empty
+	if err := <-ended; err != nil {
+		t.Errorf("got %v", err)
+	}
+	wantStored(t, server.Client(t), 1)
+}
+
+func TestAContextThatIsOverStoresNothing(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Start(t).Client(t)
+	client := newClient(t, rdb, stream.ClientConfig{})
+	over, cancel := context.WithCancelCause(t.Context())
+	cause := errors.New("the user left")
+	cancel(cause)
+	for range 100 {
+		_, err := echo.Enqueue(over, client, "x")
+		if !errors.Is(err, cause) || errors.Is(err, stream.ErrUnknownOutcome) {
+			t.Fatalf("got %v, want the cause, and certainty", err)
+		}
+	}
+	if n, err := echo.EnqueueAll(over, client, slices.Values([]string{"a", "b"})); n != 0 || !errors.Is(err, cause) {
+		t.Errorf("enqueue all: got %d, %v", n, err)
+	}
+	wantStored(t, rdb, 0)
+}
+
+func TestWhoWaitsForItsTurnMayLeave(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	client := newClient(t, server.Client(t), stream.ClientConfig{})
+	if _, err := echo.Enqueue(t.Context(), client, "x"); err != nil {
+		t.Fatal(err)
+	}
+	server.Stop()
+	first := make(chan error, 1)
+	go func() {
+		_, err := echo.Enqueue(t.Context(), client, "first")
+		first <- err
+	}()
+	// Whoever is behind it is not on the way when its time is over. It may be this one that goes first: then nothing is certain.
+	left := 0
+	for range 20 {
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Millisecond)
+		_, err := echo.Enqueue(ctx, client, "behind")
+		cancel()
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v", err)
+		}
+		if !errors.Is(err, stream.ErrUnknownOutcome) {
+			left++
+		}
+	}
+	server.Cont()
+	if err := <-first; err != nil {
+		t.Error(err)
+	}
+	if left < 19 {
+		t.Errorf("%d of 20 left with certainty, want at least 19", left)
+	}
+	if got := length(t, server.Client(t), "wm:{q}:tasks"); got != int64(2+20-left) {
+		t.Errorf("stored %d, want 2 and the %d in doubt", got, 20-left)
+	}
+}
+
+func TestARefusalIsToldAtOnce(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	rdb := server.Client(t)
+	client := newClient(t, rdb, stream.ClientConfig{})
+	if err := rdb.Set(t.Context(), "wm:{q}:tasks", "x", 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := echo.Enqueue(t.Context(), client, "x"); !redis.HasErrorPrefix(err, "WRONGTYPE") {
+		t.Errorf("a strange key: got %v", err)
+	}
+	rdb.Del(t.Context(), "wm:{q}:tasks")
+	rdb.ConfigSet(t.Context(), "maxmemory", "1")
+	if _, err := echo.Enqueue(t.Context(), client, "x"); !errors.Is(err, stream.ErrQueueFull) {
+		t.Errorf("memory is full: got %v, want ErrQueueFull", err)
+	}
+	rdb.ConfigSet(t.Context(), "maxmemory", "0")
+	if _, err := echo.Enqueue(t.Context(), client, "x"); err != nil {
+		t.Errorf("with memory again: got %v", err)
+	}
+	wantStored(t, rdb, 1)
+}
+
+func TestAScriptFlushGoesUnnoticed(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Start(t).Client(t)
+	client := newClient(t, rdb, stream.ClientConfig{})
+	for range 5 {
+		if err := rdb.ScriptFlush(t.Context()).Err(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := echo.Enqueue(t.Context(), client, "x"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantStored(t, rdb, 5)
+}
