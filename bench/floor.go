@@ -1,0 +1,175 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	floorGroup = "workers"
+	floorDue   = queueName + ":due"
+	floorRead  = 100              // COUNT
+	floorLease = 10 * time.Second // XAUTOCLAIM's idle time
+)
+
+// floor is the least a program can do: no envelope, no retries, no fencing.
+type floor struct{ client *redis.Client }
+
+// newRedis is the client of every system that takes one: all with the same options, but for the size of the pool.
+func newRedis(address string, pool int) *redis.Client {
+	return redis.NewClient(&redis.Options{Network: "unix", Addr: address, PoolSize: pool})
+}
+
+func openFloor(_ context.Context, address string) (queue, error) {
+	return &floor{client: newRedis(address, 0)}, nil
+}
+
+func (f *floor) Close() error { return f.client.Close() }
+
+func add(payload []byte) *redis.XAddArgs {
+	return &redis.XAddArgs{Stream: queueName, Values: []any{"p", payload}}
+}
+
+func (f *floor) Enqueue(ctx context.Context, payload []byte) error {
+	return f.client.XAdd(ctx, add(payload)).Err()
+}
+
+func (f *floor) EnqueueBatch(ctx context.Context, payloads [][]byte) error {
+	_, err := f.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for _, payload := range payloads {
+			p.XAdd(ctx, add(payload))
+		}
+		return nil
+	})
+	return err
+}
+
+func (f *floor) EnqueueAfter(ctx context.Context, payload []byte, after time.Duration) error {
+	due := float64(time.Now().Add(after).UnixMicro()) / 1000
+	return f.client.ZAdd(ctx, floorDue, redis.Z{Score: due, Member: payload}).Err()
+}
+
+func (f *floor) Left(ctx context.Context) (int64, error) {
+	waiting, err := f.client.XLen(ctx, queueName).Result()
+	if err != nil {
+		return 0, err
+	}
+	delayed, err := f.client.ZCard(ctx, floorDue).Result()
+	return waiting + delayed, err
+}
+
+// Work reads with two consumers, or with one when tasks are to run one at a time.
+func (f *floor) Work(ctx context.Context, o workOptions, handle func([]byte)) error {
+	err := f.client.XGroupCreateMkStream(ctx, queueName, floorGroup, "0").Err()
+	if err != nil && !redis.HasErrorPrefix(err, "BUSYGROUP") {
+		return err
+	}
+	consumers, count := 2, floorRead
+	if o.Concurrency == 1 {
+		consumers, count = 1, 1
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	if o.Delayed {
+		group.Go(func() error { return f.promote(ctx) })
+	}
+	for i := range consumers {
+		consumer := "c" + strconv.FormatInt(time.Now().UnixNano(), 36) + strconv.Itoa(i)
+		group.Go(func() error { return f.consume(ctx, consumer, count, handle) })
+		if o.Reclaim && i == 0 {
+			group.Go(func() error { return f.reclaim(ctx, consumer, handle) })
+		}
+	}
+	if err := group.Wait(); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+func (f *floor) consume(ctx context.Context, consumer string, count int, handle func([]byte)) error {
+	for ctx.Err() == nil {
+		streams, err := f.client.XReadGroup(ctx, &redis.XReadGroupArgs{
+			Group: floorGroup, Consumer: consumer, Streams: []string{queueName, ">"}, Count: int64(count), Block: 2 * time.Second,
+		}).Result()
+		if errors.Is(err, redis.Nil) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if err := f.run(ctx, streams[0].Messages, handle); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f *floor) run(ctx context.Context, entries []redis.XMessage, handle func([]byte)) error {
+	if len(entries) == 0 {
+		return nil
+	}
+	ids := make([]string, len(entries))
+	for i, e := range entries {
+		payload, _ := e.Values["p"].(string)
+		handle([]byte(payload))
+		ids[i] = e.ID
+	}
+	_, err := f.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+		p.XAck(ctx, queueName, floorGroup, ids...)
+		p.XDel(ctx, queueName, ids...)
+		return nil
+	})
+	return err
+}
+
+// reclaim takes over what a consumer has held for longer than the lease.
+func (f *floor) reclaim(ctx context.Context, consumer string, handle func([]byte)) error {
+	return every(ctx, 200*time.Millisecond, func() error {
+		entries, _, err := f.client.XAutoClaim(ctx, &redis.XAutoClaimArgs{
+			Stream: queueName, Group: floorGroup, Consumer: consumer, MinIdle: floorLease, Start: "0", Count: floorRead,
+		}).Result()
+		if err != nil {
+			return err
+		}
+		return f.run(ctx, entries, handle)
+	})
+}
+
+// promote looks for due tasks each millisecond.
+func (f *floor) promote(ctx context.Context) error {
+	return every(ctx, time.Millisecond, func() error {
+		now := strconv.FormatFloat(float64(time.Now().UnixMicro())/1000, 'f', 3, 64)
+		due, err := f.client.ZRangeByScore(ctx, floorDue, &redis.ZRangeBy{Min: "-inf", Max: now}).Result()
+		if err != nil || len(due) == 0 {
+			return err
+		}
+		_, err = f.client.TxPipelined(ctx, func(p redis.Pipeliner) error {
+			for _, payload := range due {
+				p.XAdd(ctx, add([]byte(payload)))
+				p.ZRem(ctx, floorDue, payload)
+			}
+			return nil
+		})
+		return err
+	})
+}
+
+// every calls do at once and then each period, until it fails or ctx is done.
+func every(ctx context.Context, period time.Duration, do func() error) error {
+	ticker := time.NewTicker(period)
+	defer ticker.Stop()
+	for {
+		if err := do(); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+	}
+}

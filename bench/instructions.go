@@ -1,0 +1,116 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// instructions counts what redis-server executes for a task, under callgrind: a figure that does not depend on the machine. Each
+// count is the difference of two runs of a fixed number of tasks, so that start and end do not count.
+func instructions(ctx context.Context, b *bench) error {
+	if _, err := exec.LookPath("valgrind"); err != nil {
+		return errors.New("valgrind is not installed")
+	}
+	const few, many, lone = 2000, 6000, 500
+	per := func(few, many int, do func(n int) func(context.Context) error) (float64, error) {
+		var totals [2]float64
+		for i, n := range []int{few, many} {
+			total, err := b.callgrind(ctx, do(n))
+			if err != nil {
+				return 0, err
+			}
+			totals[i] = total
+		}
+		return (totals[1] - totals[0]) / float64(many-few), nil
+	}
+	var err error
+	if b.values["lone"], err = per(lone, 3*lone, b.enqueueAlone); err != nil {
+		return err
+	}
+	if b.values["batch"], err = per(few, many, b.enqueueMany); err != nil {
+		return err
+	}
+	both, err := per(few, many, b.enqueueAndRun)
+	b.values["run"] = both - b.values["batch"]
+	return err
+}
+
+func (b *bench) enqueueAlone(n int) func(context.Context) error {
+	return func(ctx context.Context) error {
+		_, err := b.produce(ctx, job{Action: "rate", Callers: 1, Tasks: n, Size: smallTask})
+		return err
+	}
+}
+
+func (b *bench) enqueueMany(n int) func(context.Context) error {
+	return func(ctx context.Context) error {
+		_, err := b.produce(ctx, job{Action: "fill", Tasks: n, Size: smallTask, Batch: fillBatch})
+		return err
+	}
+}
+
+func (b *bench) enqueueAndRun(n int) func(context.Context) error {
+	return func(ctx context.Context) error {
+		if err := b.enqueueMany(n)(ctx); err != nil {
+			return err
+		}
+		w, err := b.worker(ctx, job{Tasks: n, Poll: 50 * time.Millisecond, Work: workOptions{Concurrency: concurrency}})
+		if err != nil {
+			return err
+		}
+		r, err := w.await(ctx, "done")
+		b.check(int64(n), r.Count, r.Twice)
+		return err
+	}
+}
+
+// callgrind counts the instructions of a server from its start to its end while something is done.
+func (b *bench) callgrind(ctx context.Context, do func(context.Context) error) (float64, error) {
+	dir, err := os.MkdirTemp("", "wmbench")
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	file := filepath.Join(dir, "callgrind.out")
+	b.server, err = startRedis(ctx, dir, 1, "valgrind", "--tool=callgrind", "--callgrind-out-file="+file, "--quiet")
+	if err != nil {
+		return 0, err
+	}
+	err = do(ctx)
+	for _, p := range b.all {
+		p.kill() // an orderly leave would count
+	}
+	b.all = nil
+	b.server.stop()
+	if err != nil {
+		return 0, err
+	}
+	return readTotal(file)
+}
+
+// readTotal finds the sum in what callgrind has written.
+func readTotal(path string) (float64, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = file.Close() }()
+	lines := bufio.NewScanner(file)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		for _, name := range []string{"totals:", "summary:"} {
+			if rest, ok := strings.CutPrefix(lines.Text(), name); ok {
+				return strconv.ParseFloat(strings.TrimSpace(rest), 64)
+			}
+		}
+	}
+	return 0, errors.Join(fmt.Errorf("no total in %s", path), lines.Err())
+}

@@ -1,0 +1,215 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
+)
+
+// results is all that a run of the benchmark has found; it is what -json writes.
+type results struct {
+	Machine  map[string]string `json:"machine"`
+	Versions map[string]string `json:"versions"`
+	Rounds   int               `json:"rounds"`
+	Systems  []string          `json:"systems"`
+	Lines    []*line           `json:"lines"`
+	Notes    []string          `json:"notes"` // what is missing, and what went wrong
+}
+
+// line is one metric of one row.
+type line struct {
+	Row   string           `json:"row"`
+	Key   string           `json:"key"`
+	Title string           `json:"title"`
+	Less  bool             `json:"less_is_better"`
+	Cells map[string]*cell `json:"systems"`
+}
+
+// cell is one metric of one system.
+type cell struct {
+	Values map[int]float64 `json:"values"` // by round
+	Median float64         `json:"median"`
+	Min    float64         `json:"min"`
+	Max    float64         `json:"max"`
+	Ratios []float64       `json:"ratios,omitempty"` // to the floor of the same round
+	Ratio  float64         `json:"ratio,omitempty"`  // their median
+}
+
+// line finds or adds the line of a metric.
+func (r *results) line(row string, m metric) *line {
+	for _, l := range r.Lines {
+		if l.Row == row && l.Key == m.key {
+			return l
+		}
+	}
+	l := &line{Row: row, Key: m.key, Title: m.title, Less: m.less, Cells: map[string]*cell{}}
+	r.Lines = append(r.Lines, l)
+	return l
+}
+
+// add takes in the outcome of one run.
+func (r *results) add(round int, w row, system string, o *outcome) {
+	for _, m := range w.metrics {
+		l := r.line(w.name, m)
+		value, ok := o.values[m.key]
+		if !ok {
+			continue
+		}
+		if l.Cells[system] == nil {
+			l.Cells[system] = &cell{Values: map[int]float64{}}
+		}
+		l.Cells[system].Values[round] = value
+	}
+	for _, trouble := range o.trouble {
+		r.note("%s, %s, round %d: %s", w.name, system, round, trouble)
+	}
+}
+
+// note keeps a remark once.
+func (r *results) note(format string, args ...any) {
+	if text := fmt.Sprintf(format, args...); !slices.Contains(r.Notes, text) {
+		r.Notes = append(r.Notes, text)
+	}
+}
+
+// finish computes medians, ranges and ratios.
+func (r *results) finish() {
+	for _, l := range r.Lines {
+		for name, c := range l.Cells {
+			values := []float64{}
+			for _, v := range c.Values {
+				values = append(values, v)
+			}
+			c.Median, c.Min, c.Max = median(values), slices.Min(values), slices.Max(values)
+			if floor := l.Cells[floorName]; floor != nil && name != floorName {
+				if c.Ratios = ratios(c.Values, floor.Values); len(c.Ratios) > 0 {
+					c.Ratio = median(c.Ratios)
+				}
+			}
+		}
+	}
+}
+
+// table renders the results as Markdown.
+func (r *results) table() string {
+	var b strings.Builder
+	for _, name := range sortedKeys(r.Machine) {
+		fmt.Fprintf(&b, "- %s: %s\n", name, r.Machine[name])
+	}
+	for _, name := range sortedKeys(r.Versions) {
+		fmt.Fprintf(&b, "- %s: %s\n", name, r.Versions[name])
+	}
+	fmt.Fprintf(&b, "\nMedians of %d rounds, [least to most], and the ratio to the floor of the same round.\n\n|", r.Rounds)
+	for _, name := range append([]string{"row", "work"}, r.Systems...) {
+		fmt.Fprintf(&b, " %s |", name)
+	}
+	b.WriteString("\n|" + strings.Repeat(" --- |", 2+len(r.Systems)) + "\n")
+	for _, l := range r.Lines {
+		fmt.Fprintf(&b, "| %s | %s |", l.Row, l.Title)
+		for _, name := range r.Systems {
+			fmt.Fprintf(&b, " %s |", l.Cells[name])
+		}
+		b.WriteString("\n")
+	}
+	for _, note := range r.Notes {
+		b.WriteString("\n- " + note)
+	}
+	return b.String() + "\n"
+}
+
+// String is a cell of the table.
+func (c *cell) String() string {
+	if c == nil || len(c.Values) == 0 {
+		return "-"
+	}
+	text := short(c.Median)
+	if len(c.Values) > 1 {
+		text += " [" + short(c.Min) + " to " + short(c.Max) + "]"
+	}
+	if c.Ratio != 0 {
+		text += " **x" + short(c.Ratio) + "**"
+	}
+	return text
+}
+
+// short prints a number with three digits that matter, and thousands apart.
+func short(v float64) string {
+	switch {
+	case v >= 1000:
+		whole := fmt.Sprintf("%.0f", v)
+		for at := len(whole) - 3; at > 0; at -= 3 {
+			whole = whole[:at] + "," + whole[at:]
+		}
+		return whole
+	case v >= 100:
+		return fmt.Sprintf("%.0f", v)
+	case v >= 10:
+		return fmt.Sprintf("%.1f", v)
+	case v >= 1:
+		return fmt.Sprintf("%.2f", v)
+	default:
+		return fmt.Sprintf("%.3f", v)
+	}
+}
+
+func sortedKeys(m map[string]string) []string {
+	names := []string{}
+	for name := range m {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// machine describes where this runs.
+func machine() map[string]string {
+	model := ""
+	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
+		for line := range bytes.SplitSeq(text, []byte("\n")) {
+			if name, value, ok := bytes.Cut(line, []byte(":")); ok && string(bytes.TrimSpace(name)) == "model name" {
+				model = string(bytes.TrimSpace(value))
+				break
+			}
+		}
+	}
+	kernel, err := os.ReadFile("/proc/sys/kernel/osrelease")
+	if err != nil {
+		kernel = []byte(runtime.GOOS)
+	}
+	return map[string]string{
+		"CPUs": fmt.Sprintf("%d x %s", runtime.NumCPU(), model), "kernel": string(bytes.TrimSpace(kernel)), "load before": load(),
+	}
+}
+
+// load is the load average of 1, 5 and 15 minutes.
+func load() string {
+	text, err := os.ReadFile("/proc/loadavg")
+	fields := strings.Fields(string(text))
+	if err != nil || len(fields) < 3 {
+		return "unknown"
+	}
+	return strings.Join(fields[:3], " ")
+}
+
+// versions are those of what is compared.
+func versions() map[string]string {
+	found := map[string]string{"go": runtime.Version()}
+	if out, err := exec.Command("redis-server", "--version").Output(); err == nil {
+		found["redis-server"] = firstLine(out)
+	}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, module := range info.Deps {
+			switch module.Path {
+			case "github.com/redis/go-redis/v9", "github.com/hibiken/asynq", "github.com/ThreeDotsLabs/watermill-redisstream",
+				"github.com/riverqueue/river", "github.com/nats-io/nats.go":
+				found[module.Path] = module.Version
+			}
+		}
+	}
+	return found
+}

@@ -1,0 +1,366 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"time"
+)
+
+// metric is a line of the table.
+type metric struct {
+	key   string
+	title string
+	less  bool // less is better
+}
+
+// row is a measurement that gives one or more metrics.
+type row struct {
+	name    string
+	metrics []metric
+	only    []string // systems it makes sense for; nil for all
+	rounds  int      // at most so many; 0 for all
+	serves  bool     // it starts its servers itself
+	run     func(ctx context.Context, b *bench) error
+}
+
+const (
+	concurrency = 100
+	fillBatch   = 1000
+	smallTask   = 100 // bytes
+)
+
+func rows() []row {
+	all := []row{runRow("run100", "100 B", smallTask, 200_000, true)}
+	all = append(all,
+		runRow("run1k", "1 KiB", 1<<10, 60_000, false),
+		runRow("run64k", "64 KiB", 64<<10, 3_000, false),
+		rateRow("lone", "enqueue, lone caller, tasks/s", job{Action: "rate", Callers: 1}),
+		rateRow("callers", "enqueue, 50 callers, tasks/s", job{Action: "rate", Callers: 50}),
+		rateRow("batches", "enqueue, batches of 1,000, tasks/s", job{Action: "batches"}),
+	)
+	return append(all,
+		row{name: "latency", run: latency, metrics: []metric{
+			{"p50", "idle queue, enqueue to handler start, p50 ms", true}, {"p99", "idle queue, enqueue to handler start, p99 ms", true},
+		}},
+		row{name: "delayed", run: delayed, metrics: []metric{
+			{"p50", "delayed task, late by, p50 ms", true}, {"p99", "delayed task, late by, p99 ms", true},
+		}},
+		row{name: "kill", run: kill, rounds: 3, metrics: []metric{{"s", "kill -9 of a worker to running again, s", true}}},
+		row{name: "spread", run: spread, rounds: 2, metrics: []metric{
+			{"1", "10 tasks of 1 s on 1 worker, s", true},
+			{"4", "10 tasks of 1 s on 4 workers, s", true},
+			{"10", "10 tasks of 1 s on 10 workers, s", true},
+		}},
+		row{name: "idle", run: idle, rounds: 3, metrics: []metric{
+			{"cpu", "idle worker, % of a CPU", true}, {"commands", "idle worker, Redis commands/s", true},
+		}},
+		row{name: "calls", run: calls, only: []string{"ours"}, metrics: []metric{
+			{"p50", "call, lone, p50 ms", true}, {"p99", "call, lone, p99 ms", true}, {"many", "call, 50 callers, calls/s", false},
+		}},
+		row{name: "map", run: mapRow, only: []string{"ours"}, metrics: []metric{{"rate", "map of 16 B inputs and back, items/s", false}}},
+		row{name: "instructions", run: instructions, only: []string{floorName, "ours"}, rounds: 2, serves: true, metrics: []metric{
+			{"lone", "Redis instructions per task, enqueue alone", true},
+			{"batch", "Redis instructions per task, enqueue by 1,000", true},
+			{"run", "Redis instructions per task, read and commit", true},
+		}},
+	)
+}
+
+// runRow measures how fast no-op tasks run that wait when the worker starts.
+func runRow(name, size string, bytes, tasks int, memory bool) row {
+	r := row{name: name, metrics: []metric{
+		{"rate", "run no-op tasks of " + size + ", tasks/s", false},
+		{"worker", "worker CPU s per 100,000 tasks of " + size, true},
+		{"server", "server CPU s per 100,000 tasks of " + size, true},
+	}}
+	if memory {
+		r.metrics = append(r.metrics, metric{"waiting", "Redis bytes per waiting task of " + size, true}, metric{"left", "Redis KiB left when done", true})
+	}
+	r.run = func(ctx context.Context, b *bench) error { return b.runTasks(ctx, bytes, b.tasks(tasks), memory) }
+	return r
+}
+
+func (b *bench) runTasks(ctx context.Context, size, tasks int, memory bool) error {
+	memory = memory && b.server.redis != nil
+	_, err := b.produce(ctx, job{Action: "fill", Size: size, Tasks: tasks, Batch: fillBatch})
+	if err != nil {
+		return err
+	}
+	if memory {
+		bytes, err := b.server.memory(ctx)
+		if err != nil {
+			return err
+		}
+		b.values["waiting"] = float64(bytes) / float64(tasks)
+	}
+	before, err := b.server.cpu(ctx)
+	if err != nil {
+		return err
+	}
+	p, err := b.worker(ctx, job{Tasks: tasks, Work: workOptions{Concurrency: concurrency}})
+	if err != nil {
+		return err
+	}
+	r, err := p.await(ctx, "done")
+	if err != nil {
+		return err
+	}
+	after, err := b.server.cpu(ctx)
+	if err != nil {
+		return err
+	}
+	per := 100_000 / float64(tasks)
+	b.values["rate"], b.values["worker"], b.values["server"] = float64(tasks)/r.Seconds, r.CPU*per, (after-before)*per
+	if memory {
+		bytes, err := b.server.memory(ctx)
+		if err != nil {
+			return err
+		}
+		b.values["left"] = float64(bytes) / 1024
+	}
+	if err := p.say("stop"); err != nil {
+		return err
+	}
+	last, err := p.await(ctx, "bye") // what ran a second time after the end counts too
+	b.check(int64(tasks), last.Count, last.Twice)
+	return err
+}
+
+// rateRow measures how fast tasks are stored.
+func rateRow(name, title string, j job) row {
+	return row{name: name, metrics: []metric{{"rate", title, false}}, run: func(ctx context.Context, b *bench) error {
+		j.Size, j.Time, j.Batch = smallTask, b.window, fillBatch
+		r, err := b.produce(ctx, j)
+		if err != nil {
+			return err
+		}
+		if r.Left != r.Count {
+			b.complain("%d tasks stored, %d there", r.Count, r.Left)
+		}
+		b.values["rate"] = float64(r.Count-1) / r.Seconds
+		return nil
+	}}
+}
+
+// latency enqueues one task at a time on an idle queue.
+func latency(ctx context.Context, b *bench) error {
+	const samples, least = 300, 5
+	w, err := b.worker(ctx, job{Tell: true, Work: workOptions{Concurrency: concurrency}})
+	if err != nil {
+		return err
+	}
+	p, err := b.spawn(job{Role: "produce", Action: "step", Size: smallTask})
+	if err != nil {
+		return err
+	}
+	if _, err = p.await(ctx, "ready"); err != nil {
+		return err
+	}
+	times, sent := []float64{}, int64(0)
+	for began := time.Now(); len(times) < samples && (len(times) < least || time.Since(began) < 4*b.window); sent++ {
+		if err = pause(ctx, time.Duration(3+rand.IntN(5))*time.Millisecond); err != nil {
+			return err
+		}
+		if err = p.say("go"); err != nil {
+			return err
+		}
+		r, err := w.await(ctx, "start")
+		if err != nil {
+			return err
+		}
+		if sent > 0 { // the first one connects
+			times = append(times, float64(r.Since)/1e6)
+		}
+	}
+	b.values["p50"], b.values["p99"] = quantile(times, 0.5), quantile(times, 0.99)
+	return b.checkAtEnd(ctx, w, sent)
+}
+
+// checkAtEnd stops a worker and checks what it ran.
+func (b *bench) checkAtEnd(ctx context.Context, w *process, sent int64) error {
+	if err := w.say("stop"); err != nil {
+		return err
+	}
+	last, err := w.await(ctx, "bye")
+	b.check(sent, last.Count, last.Twice)
+	return err
+}
+
+// delayed enqueues tasks that are due later, and looks how late they start.
+func delayed(ctx context.Context, b *bench) error {
+	const tasks = 150
+	w, err := b.worker(ctx, job{Tell: true, Work: workOptions{Concurrency: concurrency, Delayed: true}})
+	if err != nil {
+		return err
+	}
+	if err = pause(ctx, 300*time.Millisecond); err != nil {
+		return err
+	}
+	if _, err = b.produce(ctx, job{Action: "delayed", Tasks: tasks, Size: smallTask, Time: 500 * time.Millisecond}); err != nil {
+		return err
+	}
+	started, err := gather(ctx, []*process{w}, "start", tasks)
+	if err != nil {
+		return err
+	}
+	late := make([]float64, len(started))
+	for i, r := range started {
+		late[i] = float64(r.Since) / 1e6
+		if r.Since < 0 {
+			b.complain("a task started %.3f ms early", -late[i])
+		}
+	}
+	b.values["p50"], b.values["p99"] = quantile(late, 0.5), quantile(late, 0.99)
+	return b.checkAtEnd(ctx, w, tasks)
+}
+
+// kill kills a worker that runs a task, and waits until another worker runs it.
+func kill(ctx context.Context, b *bench) error {
+	stuck := job{Tell: true, Sleep: time.Hour, Work: workOptions{Concurrency: 1, Reclaim: true}}
+	victim, err := b.worker(ctx, stuck)
+	if err != nil {
+		return err
+	}
+	defer victim.kill()
+	if _, err = b.produce(ctx, job{Action: "fill", Tasks: 1, Size: smallTask, Batch: 1}); err != nil {
+		return err
+	}
+	if _, err = victim.await(ctx, "start"); err != nil {
+		return err
+	}
+	heir, err := b.worker(ctx, stuck)
+	if err != nil {
+		return err
+	}
+	defer heir.kill()
+	if err = pause(ctx, time.Second); err != nil {
+		return err
+	}
+	killed := time.Now()
+	victim.kill()
+	r, err := heir.await(ctx, "start")
+	b.values["s"] = time.Unix(0, r.At).Sub(killed).Seconds()
+	return err
+}
+
+// spread looks how tasks of a second share workers that run one at a time.
+func spread(ctx context.Context, b *bench) error {
+	for _, n := range []int{1, 4, 10} {
+		took, err := b.spreadOver(ctx, n)
+		if err != nil {
+			return err
+		}
+		b.values[fmt.Sprint(n)] = took
+	}
+	return nil
+}
+
+func (b *bench) spreadOver(ctx context.Context, n int) (float64, error) {
+	const tasks = 10
+	workers := make([]*process, n)
+	for i := range workers {
+		w, err := b.worker(ctx, job{Tell: true, Sleep: time.Second, Work: workOptions{Concurrency: 1}})
+		if err != nil {
+			return 0, err
+		}
+		workers[i] = w
+		defer w.stop()
+	}
+	if err := pause(ctx, 500*time.Millisecond); err != nil {
+		return 0, err
+	}
+	began := time.Now()
+	if _, err := b.produce(ctx, job{Action: "fill", Tasks: tasks, Size: smallTask, Batch: tasks}); err != nil {
+		return 0, err
+	}
+	ends, err := gather(ctx, workers, "end", tasks)
+	if err != nil {
+		return 0, err
+	}
+	last, seen := began, map[uint64]bool{}
+	for _, r := range ends {
+		if at := time.Unix(0, r.At); at.After(last) {
+			last = at
+		}
+		seen[r.Index] = true
+	}
+	b.check(tasks, int64(len(seen)), 0)
+	return last.Sub(began).Seconds(), nil
+}
+
+// idle looks what a worker without tasks costs.
+func idle(ctx context.Context, b *bench) error {
+	w, err := b.worker(ctx, job{Work: workOptions{Concurrency: concurrency}})
+	if err != nil {
+		return err
+	}
+	if err = pause(ctx, 1500*time.Millisecond); err != nil {
+		return err
+	}
+	look := func() (cpu, commands float64, err error) {
+		if err = w.say("cpu"); err != nil {
+			return 0, 0, err
+		}
+		r, err := w.await(ctx, "cpu")
+		if err == nil && b.server.redis != nil {
+			commands, err = b.server.commands(ctx)
+		}
+		return r.CPU, commands, err
+	}
+	began := time.Now()
+	cpu0, commands0, err := look()
+	if err != nil {
+		return err
+	}
+	if err = pause(ctx, 4*time.Second); err != nil {
+		return err
+	}
+	cpu, commands, err := look()
+	took := time.Since(began).Seconds()
+	b.values["cpu"] = (cpu - cpu0) / took * 100
+	if b.server.redis != nil {
+		b.values["commands"] = (commands - commands0 - 1) / took // one was ours
+	}
+	return err
+}
+
+// calls measures round trips of calls.
+func calls(ctx context.Context, b *bench) error {
+	if _, err := b.worker(ctx, job{Work: workOptions{Concurrency: concurrency}}); err != nil {
+		return err
+	}
+	for _, callers := range []int{1, 50} {
+		p, err := b.spawn(job{Role: "ours", Action: "call", Callers: callers, Size: smallTask, Time: b.window})
+		if err != nil {
+			return err
+		}
+		r, err := p.await(ctx, "done")
+		p.stop()
+		if err != nil {
+			return err
+		}
+		if callers == 1 {
+			b.values["p50"], b.values["p99"] = r.Times[0], r.Times[1]
+		} else {
+			b.values["many"] = float64(r.Count) / r.Seconds
+		}
+	}
+	return nil
+}
+
+// mapRow measures a map with all defaults: inputs out to a worker, results back.
+func mapRow(ctx context.Context, b *bench) error {
+	if _, err := b.worker(ctx, job{Work: workOptions{Concurrency: concurrency}}); err != nil {
+		return err
+	}
+	tasks := b.tasks(100_000)
+	p, err := b.spawn(job{Role: "ours", Action: "map", Tasks: tasks, Size: minPayload})
+	if err != nil {
+		return err
+	}
+	r, err := p.await(ctx, "done")
+	b.check(int64(tasks), r.Count, r.Twice)
+	b.values["rate"] = float64(r.Count) / r.Seconds
+	return err
+}
