@@ -2,11 +2,14 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/athoune/worker-machine/internal/redistest"
+	"github.com/athoune/worker-machine/stream"
 )
 
 func TestCall(t *testing.T) {
@@ -40,6 +43,18 @@ func TestCall(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 	wantAll(t, out, `"error":{"message":"sh: exit status 7: oh no","reason":"failed","attempt":1,"task":"`)
+}
+
+func TestErrorsAreSafeToPrint(t *testing.T) {
+	t.Parallel()
+	cause := &stream.TaskError{Function: "f", TaskID: "01J", Attempt: 2, Reason: "dropped", Message: "oh \x1b[31mno\a"}
+	err := taskText(fmt.Errorf("stream: call f: %w", cause))
+	if want := "f dropped: oh no (attempt 2, task 01J)"; err.Error() != want || !errors.Is(err, cause) {
+		t.Errorf("got %q, want %q", err, want)
+	}
+	if got := taskText(errors.New("\x1b]0;title\ax")).Error(); got != "x" {
+		t.Errorf("got %q", got)
+	}
 }
 
 func TestCallWithoutWorker(t *testing.T) {
