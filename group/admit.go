@@ -76,8 +76,13 @@ func (f *feed) enlist(ctx context.Context, fresh []*flight) int {
 	if promoted {
 		fresh = f.dropCancelled(ctx, fresh)
 	}
+	hinted := f.hints.any()
 	ready := fresh[:0]
 	for _, flight := range fresh {
+		if hinted && f.hints.has(flight.task.ID) && flight.move(flightWaiting, flightEnded) {
+			f.cancel(flight)
+			continue
+		}
 		if flight.suspect() {
 			f.worker.suspects.add(flight)
 			continue
@@ -85,6 +90,11 @@ func (f *feed) enlist(ctx context.Context, fresh []*flight) int {
 		ready = append(ready, flight)
 	}
 	f.worker.pool.push(ready)
+	if f.hints.any() { // one of them may have come meanwhile
+		for _, one := range f.worker.pool.take(func(one *flight) bool { return one.feed == f && f.hints.has(one.task.ID) }) {
+			f.cancel(one)
+		}
+	}
 	return count
 }
 

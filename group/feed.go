@@ -25,6 +25,7 @@ type feed struct {
 	flights   flights
 	commits   committer
 	settles   settler
+	hints     hints
 
 	// claiming is held while entries of others, or the own history, are taken in: both find what the other one is just taking.
 	claiming sync.Mutex

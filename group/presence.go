@@ -160,8 +160,10 @@ func (s *subscription) heard(ctx context.Context, m *redis.Message) {
 	}
 }
 
-// cancelWaiting ends the task with an ID if it has not started.
+// cancelWaiting ends the task with an ID if it has not started. It notes the ID BEFORE it looks: enlist looks for it after it
+// has handed the task to the pool.
 func (f *feed) cancelWaiting(id string) {
+	f.hints.note(id)
 	for _, one := range f.worker.pool.take(func(one *flight) bool { return one.feed == f && one.task.ID == id }) {
 		f.cancel(one)
 	}
