@@ -18,7 +18,10 @@ const (
 )
 
 // floor is the least a program can do: no envelope, no retries, no fencing.
-type floor struct{ client *redis.Client }
+type floor struct {
+	client  *redis.Client
+	address string
+}
 
 // newRedis is the client of every system that takes one: all with the same options, but for the size of the pool.
 func newRedis(address string, pool int) *redis.Client {
@@ -26,7 +29,7 @@ func newRedis(address string, pool int) *redis.Client {
 }
 
 func openFloor(_ context.Context, address string) (queue, error) {
-	return &floor{client: newRedis(address, 0)}, nil
+	return &floor{client: newRedis(address, 0), address: address}, nil
 }
 
 func (f *floor) Close() error { return f.client.Close() }
@@ -73,18 +76,21 @@ func (f *floor) Work(ctx context.Context, o workOptions, handle func([]byte)) er
 	if o.Concurrency == 1 {
 		consumers, count = 1, 1
 	}
-	group, ctx := errgroup.WithContext(ctx)
+	// Closing the client is what ends a blocked read at once.
+	reader := &floor{client: newRedis(f.address, 0)}
+	defer context.AfterFunc(ctx, func() { _ = reader.client.Close() })()
+	group, groupCtx := errgroup.WithContext(ctx)
 	if o.Delayed {
-		group.Go(func() error { return f.promote(ctx) })
+		group.Go(func() error { return f.promote(groupCtx) })
 	}
 	for i := range consumers {
 		consumer := "c" + strconv.FormatInt(time.Now().UnixNano(), 36) + strconv.Itoa(i)
-		group.Go(func() error { return f.consume(ctx, consumer, count, handle) })
+		group.Go(func() error { return reader.consume(groupCtx, consumer, count, handle) })
 		if o.Reclaim && i == 0 {
-			group.Go(func() error { return f.reclaim(ctx, consumer, handle) })
+			group.Go(func() error { return f.reclaim(groupCtx, consumer, handle) })
 		}
 	}
-	if err := group.Wait(); !errors.Is(err, context.Canceled) {
+	if err := group.Wait(); ctx.Err() == nil {
 		return err
 	}
 	return nil

@@ -20,10 +20,10 @@ func instructions(ctx context.Context, b *bench) error {
 		return errors.New("valgrind is not installed")
 	}
 	const few, many, lone = 2000, 6000, 500
-	per := func(few, many int, do func(n int) func(context.Context) error) (float64, error) {
+	per := func(name string, few, many int, do func(n int) func(context.Context) error) (float64, error) {
 		var totals [2]float64
 		for i, n := range []int{few, many} {
-			total, err := b.callgrind(ctx, do(n))
+			total, err := b.callgrind(ctx, name, do(n))
 			if err != nil {
 				return 0, err
 			}
@@ -32,13 +32,13 @@ func instructions(ctx context.Context, b *bench) error {
 		return (totals[1] - totals[0]) / float64(many-few), nil
 	}
 	var err error
-	if b.values["lone"], err = per(lone, 3*lone, b.enqueueAlone); err != nil {
+	if b.values["lone"], err = per("lone", lone, 3*lone, b.enqueueAlone); err != nil {
 		return err
 	}
-	if b.values["batch"], err = per(few, many, b.enqueueMany); err != nil {
+	if b.values["batch"], err = per("batch", few, many, b.enqueueMany); err != nil {
 		return err
 	}
-	both, err := per(few, many, b.enqueueAndRun)
+	both, err := per("run", few, many, b.enqueueAndRun)
 	b.values["run"] = both - b.values["batch"]
 	return err
 }
@@ -73,13 +73,16 @@ func (b *bench) enqueueAndRun(n int) func(context.Context) error {
 }
 
 // callgrind counts the instructions of a server from its start to its end while something is done.
-func (b *bench) callgrind(ctx context.Context, do func(context.Context) error) (float64, error) {
+func (b *bench) callgrind(ctx context.Context, name string, do func(context.Context) error) (float64, error) {
 	dir, err := os.MkdirTemp("", "wmbench")
 	if err != nil {
 		return 0, err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	file := filepath.Join(dir, "callgrind.out")
+	if b.profiles != "" { // the last one stays, for callgrind_annotate
+		file = filepath.Join(b.profiles, fmt.Sprintf("%s-%s-%s.callgrind", b.row, b.system.name, name))
+	}
 	b.server, err = startRedis(ctx, dir, 1, "valgrind", "--tool=callgrind", "--callgrind-out-file="+file, "--quiet")
 	if err != nil {
 		return 0, err

@@ -64,7 +64,19 @@ func (l *lab) run(ctx context.Context, r row, s system) (*outcome, error) {
 		}
 	}
 	defer b.stopAll()
-	return b.outcome, r.run(ctx, b)
+	return b.outcome, errors.Join(r.run(ctx, b), b.keepStats(ctx))
+}
+
+// keepStats writes what Redis says of its commands beside the profiles.
+func (b *bench) keepStats(ctx context.Context) error {
+	if b.profiles == "" || b.server.redis == nil {
+		return nil
+	}
+	text, err := b.server.redis.Info(ctx, "commandstats").Result()
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(b.profiles, b.row+"-"+b.system.name+".commandstats"), []byte(text), 0o644)
 }
 
 // spawn starts a process that ends with the run.
