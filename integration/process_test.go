@@ -109,7 +109,10 @@ type crew struct {
 
 func newCrew(t *testing.T, b *backend) *crew {
 	t.Helper()
-	return &crew{t: t, backend: b, history: newHistory(), spec: spec{Network: b.Network, Addr: b.Addr, Concurrency: 4}}
+	return &crew{
+		t: t, backend: b, history: newHistory(),
+		spec: spec{Network: b.Network, Addr: b.Addr, Cluster: b.Cluster, Concurrency: 4},
+	}
 }
 
 // worker starts a worker process; change may edit what it is to do.

@@ -16,8 +16,9 @@ import (
 // backend is one Redis server that belongs to one test.
 type backend struct {
 	Network, Addr string
+	Cluster       []string // instead
 
-	client *redis.Client
+	client redis.UniversalClient
 	store  *stream.Store
 }
 
@@ -79,11 +80,9 @@ func startLocal(t *testing.T) *backend {
 
 func newBackend(t *testing.T, network, addr string) *backend {
 	t.Helper()
-	b := &backend{Network: network, Addr: addr}
-	b.client = redis.NewClient(&redis.Options{Network: network, Addr: addr})
-	t.Cleanup(func() { _ = b.client.Close() })
-	b.store = openStore(t, b.client, "")
-	return b
+	client := redis.NewClient(&redis.Options{Network: network, Addr: addr})
+	t.Cleanup(func() { _ = client.Close() })
+	return &backend{Network: network, Addr: addr, client: client, store: openStore(t, client, "")}
 }
 
 // openStore opens a store that ends with the test.
