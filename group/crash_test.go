@@ -28,7 +28,7 @@ func (r *rig) corpse(name string) {
 	}
 }
 
-// take lets a consumer that will die claim everything that is pending, as a reclaimer does.
+// crash counts crashes of an entry that were before, as the reclaim script does.
 func (r *rig) crash(entry string, crashes int, alone bool) {
 	r.t.Helper()
 	r.redis.HSet(r.t.Context(), keys.Crashes(), entry, crashes)
@@ -246,7 +246,7 @@ func TestZombie(t *testing.T) {
 	}
 }
 
-// TestPausedPeer ends a worker's presence and lease by hand, as a peer that takes it for dead does.
+// TestHandlersOfTakenEntriesAreCancelled ends a worker's lease by hand, as a peer that takes it for dead does.
 func TestHandlersOfTakenEntriesAreCancelled(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -326,4 +326,36 @@ func TestPresence(t *testing.T) {
 	eventually(t, func() bool { return len(r.outcomes(reply)) == tasks }, "all outcomes are in")
 	checkOnce(t, r, reply, tasks)
 	proxy.Refuse(false)
+}
+
+// TestFailureAfterALostLeaseIsNotRecorded cuts a worker off for longer than its lease while nobody else is there: what its handler
+// fails with then must not use up the task's only attempt.
+func TestFailureAfterALostLeaseIsNotRecorded(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	proxy := redistest.NewProxy(t, r.server)
+	started := make(chan int, 2)
+	var calls atomic.Int64
+	start(t, newStore(t, proxy.Client(t)), group.Config{Lease: 500 * time.Millisecond}, handle(func(ctx context.Context, task group.Task) ([]byte, error) {
+		started <- task.Attempt
+		if calls.Add(1) == 1 {
+			<-ctx.Done()
+			return nil, errors.New("must not be recorded")
+		}
+		return nil, nil
+	}))
+	one := task("")
+	one.Reply, one.MaxAttempts = r.reply(), 1
+	r.add(one)
+	<-started
+	proxy.Refuse(true)
+	proxy.ResetAll()
+	<-time.After(700 * time.Millisecond)
+	proxy.Refuse(false)
+	if got := r.outcome(one); got.Kind != '+' {
+		t.Errorf("got %+v, want a result of the second run", got)
+	}
+	if attempt := <-started; attempt != 1 {
+		t.Errorf("attempt of the second run: got %d, want 1", attempt)
+	}
 }

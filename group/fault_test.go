@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -286,4 +287,25 @@ func TestFullRedisDrains(t *testing.T) {
 		return nil, nil
 	}))
 	eventually(t, func() bool { return r.redis.XLen(t.Context(), keys.Tasks()).Val() == 0 }, "the stream is empty")
+}
+
+// TestStopWithoutRedis ends a worker whose server is gone: it says so, and does not hang.
+func TestStopWithoutRedis(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	started := make(chan struct{})
+	w := start(t, r.store, group.Config{Drain: 100 * time.Millisecond}, handle(func(ctx context.Context, _ group.Task) ([]byte, error) {
+		close(started)
+		<-ctx.Done()
+		return nil, nil
+	}))
+	r.add(task(""))
+	<-started
+	r.server.Kill()
+	began := time.Now()
+	err := w.stop()
+	t.Logf("after %v: %v", time.Since(began), err)
+	if err == nil || !strings.Contains(err.Error(), "leave q with 1 tasks whose outcome is not recorded") {
+		t.Errorf("Run: got %v, want it to say that an outcome is not recorded", err)
+	}
 }
