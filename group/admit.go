@@ -76,6 +76,17 @@ func (f *feed) enlist(ctx context.Context, fresh []*flight) int {
 	if promoted {
 		fresh = f.dropCancelled(ctx, fresh)
 	}
+	f.worker.pool.push(f.sortOut(fresh))
+	if f.hints.any() { // one of them may have come meanwhile
+		for _, one := range f.worker.pool.take(func(one *flight) bool { return one.feed == f && f.hints.has(one.task.ID) }) {
+			f.cancel(one)
+		}
+	}
+	return count
+}
+
+// sortOut ends flights that were said to be cancelled, sets suspects apart, and returns the others.
+func (f *feed) sortOut(fresh []*flight) []*flight {
 	hinted := f.hints.any()
 	ready := fresh[:0]
 	for _, flight := range fresh {
@@ -89,13 +100,7 @@ func (f *feed) enlist(ctx context.Context, fresh []*flight) int {
 		}
 		ready = append(ready, flight)
 	}
-	f.worker.pool.push(ready)
-	if f.hints.any() { // one of them may have come meanwhile
-		for _, one := range f.worker.pool.take(func(one *flight) bool { return one.feed == f && f.hints.has(one.task.ID) }) {
-			f.cancel(one)
-		}
-	}
-	return count
+	return ready
 }
 
 // dropCancelled ends flights of tasks that were cancelled while they waited to be due, and returns the others. When Redis does
