@@ -23,13 +23,18 @@ if skip == n then
   return answer
 end
 
--- Reads BEFORE the first write: a key of a wrong type must fail the call while nothing of it is stored.
-local size = redis.call('XLEN', KEYS[1]) + redis.call('ZCARD', KEYS[3])
-redis.call('HLEN', KEYS[4])
-for i = 7, #KEYS do redis.call('GET', KEYS[i]) end
-local room = limit > 0 and limit - size or n
-local time = redis.call('TIME')
-local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+local special = limit > 0
+for i = skip + 1, n do special = special or ARGV[3 * i + 1] ~= '' end
+local room, now = n, 0
+if special then
+  -- Reads BEFORE the first write: a key of a wrong type must fail the call while nothing of it is stored.
+  local size = redis.call('XLEN', KEYS[1]) + redis.call('ZCARD', KEYS[3])
+  redis.call('HLEN', KEYS[4])
+  for i = 7, #KEYS do redis.call('GET', KEYS[i]) end
+  if limit > 0 then room = limit - size end
+  local time = redis.call('TIME')
+  now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
 local dups, stored, earliest = '', 0, nil
 if skip > 0 then dups = string.match(lane, '^%d+(.*)$') end
 
