@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
 // Options says in what a derived client differs from the one it comes from. What is zero stays as it is.
@@ -29,6 +30,7 @@ func Derive(from redis.UniversalClient, o Options) (redis.UniversalClient, error
 		o.apply(&options.PoolSize, &options.ReadTimeout, &options.MaxRetries)
 		options.MinIdleConns, options.MaxIdleConns, options.MaxActiveConns = 0, 0, 0
 		options.PushNotificationProcessor = nil // each client has its own, and registers its handlers there once
+		options.MaintNotificationsConfig = noMaintenance()
 		return redis.NewClient(&options), nil
 	case *redis.ClusterClient:
 		options := *client.Options()
@@ -36,10 +38,17 @@ func Derive(from redis.UniversalClient, o Options) (redis.UniversalClient, error
 		o.apply(&options.PoolSize, &options.ReadTimeout, &retries)
 		options.MinIdleConns, options.MaxIdleConns, options.MaxActiveConns = 0, 0, 0
 		options.PushNotificationProcessor = nil // each client has its own, and registers its handlers there once
+		options.MaintNotificationsConfig = noMaintenance()
 		return redis.NewClusterClient(&options), nil
 	default:
 		return nil, fmt.Errorf("conn: a client of type %T: use *redis.Client (also for Sentinel) or *redis.ClusterClient", from)
 	}
+}
+
+// noMaintenance switches off the announcements of maintenance that some hosted servers make. The settings of the client at hand cannot
+// be had: it changes them while it connects, under a lock of its own. A connection that such a server ends is made again.
+func noMaintenance() *maintnotifications.Config {
+	return &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 }
 
 func (o Options) apply(pool *int, read *time.Duration, retries *int) {

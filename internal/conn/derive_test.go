@@ -129,3 +129,24 @@ func TestDeriveRefusesOtherClients(t *testing.T) {
 		t.Error("a reader on a ring")
 	}
 }
+
+// TestDeriveWhileTheClientConnects is for the race detector: go-redis changes settings of a client while it connects.
+func TestDeriveWhileTheClientConnects(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	for range 20 {
+		from := server.Client(t)
+		connected := make(chan error, 1)
+		go func() { connected <- from.Ping(t.Context()).Err() }()
+		for range 20 {
+			own, err := conn.Derive(from, conn.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = own.Close()
+		}
+		if err := <-connected; err != nil {
+			t.Fatal(err)
+		}
+	}
+}
