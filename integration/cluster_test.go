@@ -18,6 +18,7 @@ import (
 // TestKilledWorkerOnACluster kills a worker with a hundred running tasks on a cluster of three nodes, where presence is a sharded
 // channel.
 func TestKilledWorkerOnACluster(t *testing.T) {
+	t.Parallel()
 	beside(t)
 	cluster := redistest.StartCluster(t, 3)
 	client := cluster.Client(t)
@@ -36,6 +37,7 @@ func TestKilledWorkerOnACluster(t *testing.T) {
 
 // TestReplicas waits for a replica, and says so when it does not confirm.
 func TestReplicas(t *testing.T) {
+	t.Parallel()
 	beside(t)
 	master := redistest.StartTCP(t)
 	replica := redistest.StartReplica(t, master)
@@ -65,6 +67,7 @@ func TestReplicas(t *testing.T) {
 // TestFailover kills the master in the middle of a batch; a sentinel makes its replica the master, and the batch ends with one
 // result per input.
 func TestFailover(t *testing.T) {
+	t.Parallel()
 	beside(t)
 	master := redistest.StartTCP(t)
 	redistest.StartReplica(t, master)

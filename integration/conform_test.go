@@ -338,7 +338,7 @@ func conformCancel(t *testing.T, r *rig) {
 	// One of the tasks runs, the others wait behind it when the batch is broken off.
 	var ran record
 	gate := make(chan struct{})
-	stop := r.work(group.Config{Concurrency: 1}, handler(square, func(ctx context.Context, n int) (int, error) {
+	stop := r.work(group.Config{Concurrency: 1}, handler(square, func(_ context.Context, n int) (int, error) {
 		ran.add(n, 1)
 		if n > 0 {
 			<-gate

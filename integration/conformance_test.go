@@ -40,18 +40,16 @@ var conformance = map[string]func(*testing.T, *rig){
 
 // TestConformance runs the protocol on every kind of server there is.
 func TestConformance(t *testing.T) {
+	t.Parallel()
 	for _, f := range flavour.All(t) {
 		t.Run(f.Name, func(t *testing.T) {
+			t.Parallel()
 			beside(t)
 			network, addr := f.Start(t)
-			t.Run("all", func(t *testing.T) { // its end is the end of all cases: the server goes after it
-				for name, conform := range conformance {
-					t.Run(name, func(t *testing.T) {
-						t.Parallel()
-						conform(t, newRig(t, network, addr))
-					})
-				}
-			})
+			// One after the other: were they parallel, tests that wait to be alone could hold all the places they need.
+			for name, conform := range conformance {
+				t.Run(name, func(t *testing.T) { conform(t, newRig(t, network, addr)) }) //nolint:paralleltest // see above
+			}
 		})
 	}
 }

@@ -144,6 +144,7 @@ func (tr *trouble) settle(workers ...*process) {
 // TestKilledWorkerFigures kills a worker with a hundred running tasks, ten times: all run again elsewhere, none loses an attempt,
 // each has one result.
 func TestKilledWorkerFigures(t *testing.T) {
+	t.Parallel()
 	alone(t)
 	b := startBackend(t)
 	var took []time.Duration
@@ -166,6 +167,7 @@ func TestKilledWorkerFigures(t *testing.T) {
 
 // TestFrozenWorker stops a worker for longer than its lease, with its connections open, and lets it go on: it comes too late.
 func TestFrozenWorker(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		lease     time.Duration
 		lateFirst bool // the frozen one ends its tasks before the others do
@@ -175,6 +177,7 @@ func TestFrozenWorker(t *testing.T) {
 		"default lease, others end first": {10 * time.Second, false},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			beside(t)
 			b := startBackend(t)
 			tr := startTrouble(t, b, deaf, func(s *spec) { s.Lease = c.lease })
@@ -206,6 +209,7 @@ func TestFrozenWorker(t *testing.T) {
 
 // TestTerminatedWorker sends SIGTERM to a worker in the middle of a hundred tasks: what does not end in time runs elsewhere.
 func TestTerminatedWorker(t *testing.T) {
+	t.Parallel()
 	beside(t)
 	b := startBackend(t)
 	const drain = 300 * time.Millisecond
@@ -223,6 +227,7 @@ func TestTerminatedWorker(t *testing.T) {
 
 // TestKilledClient kills a client in the middle of its batch: its tasks are done once all the same, and its reply stream goes away.
 func TestKilledClient(t *testing.T) {
+	t.Parallel()
 	beside(t)
 	b := startBackend(t)
 	c := newCrew(t, b)

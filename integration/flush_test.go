@@ -9,6 +9,7 @@ import (
 
 // TestEmptiedRedis empties Redis twice in the middle of a batch, which still ends with one result per input.
 func TestEmptiedRedis(t *testing.T) {
+	t.Parallel()
 	beside(t)
 	b := startBackend(t)
 	client := openClient(t, b.store, stream.ClientConfig{})

@@ -22,6 +22,7 @@ var byScripts = map[string]bool{
 
 // TestIdleWorkerFigures counts the commands that Redis gets from a worker with nothing to do.
 func TestIdleWorkerFigures(t *testing.T) {
+	t.Parallel()
 	alone(t)
 	b := startLocal(t)
 	window := time.Duration(size(5, 30)) * time.Second
@@ -85,6 +86,7 @@ func startTimer(t *testing.T, b *backend) <-chan started {
 
 // TestStartFigures measures the time from the call of Enqueue to the start of the handler, of one task after the other.
 func TestStartFigures(t *testing.T) {
+	t.Parallel()
 	alone(t)
 	b := startLocal(t)
 	client := openClient(t, b.store, stream.ClientConfig{})
@@ -105,6 +107,7 @@ func TestStartFigures(t *testing.T) {
 
 // TestDelayedFigures measures how late delayed tasks start. They are never early.
 func TestDelayedFigures(t *testing.T) {
+	t.Parallel()
 	alone(t)
 	b := startLocal(t)
 	client := openClient(t, b.store, stream.ClientConfig{})

@@ -74,6 +74,7 @@ func (l *lossy) serve(t *testing.T, workers, concurrency int, ran func(n int)) {
 
 // TestLostReplyOfEnqueue loses the replies of half of all enqueues: each task is stored once.
 func TestLostReplyOfEnqueue(t *testing.T) {
+	t.Parallel()
 	beside(t)
 	const clients = 10
 	const most = 1000
@@ -109,11 +110,13 @@ func TestLostReplyOfEnqueue(t *testing.T) {
 
 // TestLostReplyOfWorkers loses the replies of half of all fetches, or commits: each task runs once and has one result.
 func TestLostReplyOfWorkers(t *testing.T) {
+	t.Parallel()
 	for name, parts := range map[string][]string{
 		"fetch":  {"xreadgroup", "\r\n>\r\n"},
 		"commit": {"evalsha", "\r\ndone\r\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			beside(t)
 			const most = 1000
 			l := startLossy(t, most, parts...)

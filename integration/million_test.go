@@ -16,6 +16,7 @@ import (
 // TestManyTasksFigures sends many tasks of 100 bytes through one client and one worker process: how fast that is, and that neither
 // they nor Redis keep anything of it.
 func TestManyTasksFigures(t *testing.T) {
+	t.Parallel()
 	alone(t)
 	tasks := size(50_000, 1_000_000)
 	b := startLocal(t)

@@ -137,7 +137,7 @@ func (c *crew) start(role string, change []func(*spec)) *process {
 	must(c.t, err)
 	program, err := os.Executable()
 	must(c.t, err)
-	cmd := exec.Command(program) //nolint:noctx // it is to be killed by the test in other ways
+	cmd := exec.Command(program)
 	cmd.Env = append(os.Environ(), roleVariable+"="+role, specVariable+"="+string(text))
 	cmd.Stderr = os.Stderr
 	p := &process{t: c.t, cmd: cmd, history: c.history, done: make(chan struct{})}

@@ -27,7 +27,6 @@ var quiet sync.RWMutex
 // beside lets a test run while others do.
 func beside(t *testing.T) {
 	t.Helper()
-	t.Parallel()
 	quiet.RLock()
 	t.Cleanup(quiet.RUnlock)
 }
@@ -35,7 +34,6 @@ func beside(t *testing.T) {
 // alone lets a test run while no other does: its figures are to mean something.
 func alone(t *testing.T) {
 	t.Helper()
-	t.Parallel()
 	quiet.Lock()
 	t.Cleanup(quiet.Unlock)
 }

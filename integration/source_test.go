@@ -17,6 +17,7 @@ import (
 // TestLinesOfTheGoSource counts the lines of every Go file of the Go installation on four worker processes, two of which are
 // killed in the middle; the sum is what a plain loop counts.
 func TestLinesOfTheGoSource(t *testing.T) {
+	t.Parallel()
 	beside(t)
 	files, want := goSource(t)
 	b := startBackend(t)

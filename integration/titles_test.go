@@ -16,6 +16,7 @@ import (
 
 // TestTitlesOfTenSites is what Worker Machine is for: ten sites, several workers, titles as they come, an error among them.
 func TestTitlesOfTenSites(t *testing.T) {
+	t.Parallel()
 	beside(t)
 	b := startBackend(t)
 	client := openClient(t, b.store, stream.ClientConfig{})

@@ -78,12 +78,12 @@ func (r *Reclaimer) look(ctx context.Context) (Found, error) {
 	if err != nil {
 		return Found{}, err
 	}
-	verdicts, suspects, err := r.judge(ctx, names, life, own)
+	dead, suspects, err := r.judge(ctx, names, life, own)
 	if err != nil {
 		return Found{}, err
 	}
 	for _, name := range names {
-		if mode := verdicts[name]; mode != "" {
+		if mode := dead[name]; mode != "" {
 			r.dead = append(r.dead, corpse{name: name, mode: mode, pending: others[name]})
 			found.Dead = append(found.Dead, name)
 		}
@@ -93,44 +93,60 @@ func (r *Reclaimer) look(ctx context.Context) (Found, error) {
 }
 
 // judge returns by which sign each dead one of the named workers is dead, and how many others look like it.
-func (r *Reclaimer) judge(ctx context.Context, names []string, life map[string]signs, own bool) (map[string]script.ReclaimMode, int, error) {
+func (r *Reclaimer) judge(ctx context.Context, names []string, life map[string]signs, own bool) (verdicts, int, error) {
 	now := time.Now()
 	valid := r.presence.look(now, own)
-	verdicts := map[string]script.ReclaimMode{}
+	found := verdicts{}
 	var strangers []string
 	suspects := 0
 	for _, name := range names {
-		sign := life[name]
-		switch {
+		switch sign := life[name]; {
 		case !sign.lease && r.leased[name]:
-			verdicts[name] = script.ByLease
+			found[name] = script.ByLease
 		case !sign.lease:
 			strangers = append(strangers, name)
 		case !sign.presence || sign.seen:
 			r.leased[name] = true
 			r.presence.forget(name)
 		case valid && r.presence.missing(name, now):
-			verdicts[name] = script.ByPresence
+			found[name] = script.ByPresence
 		default:
 			r.leased[name] = true
 			suspects++
 		}
 	}
-	if len(strangers) > 0 {
-		idle, err := r.idleLongerThanLease(ctx)
-		if err != nil {
-			return nil, 0, err
-		}
-		for _, name := range strangers {
-			if idle[name] {
-				verdicts[name] = script.ByLease
-			}
+	if err := r.judgeStrangers(ctx, strangers, found); err != nil {
+		return nil, 0, err
+	}
+	if r.holdsLeases(now) {
+		maps.DeleteFunc(found, func(_ string, mode script.ReclaimMode) bool { return mode == script.ByLease })
+	}
+	return found, suspects, nil
+}
+
+// verdicts says of dead workers by which sign they are dead.
+type verdicts map[string]script.ReclaimMode
+
+// judgeStrangers finds dead the workers whose lease was never seen and that asked for nothing for longer than a lease.
+func (r *Reclaimer) judgeStrangers(ctx context.Context, names []string, found verdicts) error {
+	if len(names) == 0 {
+		return nil
+	}
+	consumers, err := r.store.Client().XInfoConsumers(ctx, r.keys.Tasks(), r.store.Group()).Result()
+	if err != nil {
+		return fmt.Errorf("reclaim: list consumers of %s: %w", r.queue, err)
+	}
+	for _, c := range consumers {
+		if c.Idle > r.lease && slices.Contains(names, c.Name) {
+			found[c.Name] = script.ByLease
 		}
 	}
-	if now.Before(r.leaseHeld) || (!r.lastLook.IsZero() && now.Sub(r.lastLook) > r.lease) {
-		maps.DeleteFunc(verdicts, func(_ string, mode script.ReclaimMode) bool { return mode == script.ByLease })
-	}
-	return verdicts, suspects, nil
+	return nil
+}
+
+// holdsLeases tells whether Redis was away, or this worker did not look, for so long that leases of live workers may have run out.
+func (r *Reclaimer) holdsLeases(now time.Time) bool {
+	return now.Before(r.leaseHeld) || (!r.lastLook.IsZero() && now.Sub(r.lastLook) > r.lease)
 }
 
 // signsOf asks for the leases and channels of the named workers, and whether this worker's own channel is seen, in one round trip.
@@ -192,19 +208,6 @@ func keepsPresence(lease string) bool {
 	}
 	_, text := wire.ParseLease(lease)
 	return json.Unmarshal([]byte(text), &value) == nil && value.Presence
-}
-
-// idleLongerThanLease names the consumers that asked for nothing for longer than a lease.
-func (r *Reclaimer) idleLongerThanLease(ctx context.Context) (map[string]bool, error) {
-	consumers, err := r.store.Client().XInfoConsumers(ctx, r.keys.Tasks(), r.store.Group()).Result()
-	if err != nil {
-		return nil, fmt.Errorf("reclaim: list consumers of %s: %w", r.queue, err)
-	}
-	idle := map[string]bool{}
-	for _, c := range consumers {
-		idle[c.Name] = c.Idle > r.lease
-	}
-	return idle, nil
 }
 
 // forgetBut drops what is known of workers that have nothing pending.
