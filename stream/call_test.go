@@ -156,7 +156,7 @@ func TestCallsSurviveFaults(t *testing.T) {
 	worker := startWorker(t, back.Client(t), answer)
 	var n atomic.Int64
 	lose := func(request []byte) bool {
-		return (bytes.Contains(request, []byte("xread")) || bytes.Contains(request, []byte("evalsha"))) && n.Add(1)%7 == 0
+		return (bytes.Contains(request, []byte("xread")) || bytes.Contains(request, []byte("evalsha"))) && n.Add(1)%15 == 0
 	}
 	front.CutAfterRequest(lose)
 	back.CutAfterRequest(lose)
