@@ -2,6 +2,7 @@ package group
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"time"
 
@@ -66,14 +67,18 @@ func (f *feed) beat(ctx context.Context, sent time.Duration) error {
 		f.wantAudit()
 	}
 	f.confirmed.Store(int64(sent))
-	if !f.ready.Swap(true) {
-		if err := w.store.Register(ctx, f.queue.Name); err != nil {
-			f.log.Warn("cannot register the queue", zap.Error(err))
-		}
-		f.readSwitch(ctx)
-		kick(f.lookNow)
-		f.worker.stir()
+	if f.ready.Load() {
+		return nil
 	}
+	if !f.readSwitch(ctx) { // BEFORE the first fetch: a paused queue is not read
+		return fmt.Errorf("group: it is not known whether %s is paused", f.queue.Name)
+	}
+	if err := w.store.Register(ctx, f.queue.Name); err != nil {
+		f.log.Warn("cannot register the queue", zap.Error(err))
+	}
+	f.ready.Store(true)
+	kick(f.lookNow)
+	w.stir()
 	return nil
 }
 

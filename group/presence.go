@@ -169,13 +169,13 @@ func (f *feed) cancelWaiting(id string) {
 	}
 }
 
-// readSwitch reads whether the queue is paused.
-func (f *feed) readSwitch(ctx context.Context) {
-	value, err := f.worker.store.Client().HGet(ctx, f.keys.State(), "paused").Result()
+// readSwitch reads whether the queue is paused; it reports false when that cannot be read.
+func (f *feed) readSwitch(ctx context.Context) bool {
+	value, err := f.worker.beats.HGet(ctx, f.keys.State(), "paused").Result()
 	if err != nil && !errors.Is(err, redis.Nil) {
 		f.switched.Store(false)
 		f.log.Warn("cannot read whether the queue is paused", zap.Error(err))
-		return
+		return false
 	}
 	f.switched.Store(true)
 	paused := value != "" && value != "0"
@@ -183,6 +183,7 @@ func (f *feed) readSwitch(ctx context.Context) {
 		f.log.Info("the queue was switched", zap.Bool("paused", paused))
 		f.worker.stir()
 	}
+	return true
 }
 
 // isRefused tells whether the server does not let this user subscribe.
