@@ -97,6 +97,7 @@ type process struct {
 	history *history
 	done    chan struct{} // closed once it has ended and all it wrote was read
 	err     error         // how it ended
+	told    bool          // to end, by SIGTERM
 }
 
 // crew starts the child processes of one test on one server.
@@ -182,6 +183,7 @@ func (p *process) open() {
 
 func (p *process) signal(s syscall.Signal) {
 	p.t.Helper()
+	p.told = p.told || s == syscall.SIGTERM
 	if p.cmd.Process.Pid <= 1 { // would be a group, or init
 		p.t.Fatalf("signal %v: no process", s)
 	}
@@ -196,10 +198,12 @@ func (p *process) kill() {
 	<-p.done
 }
 
-// terminate sends SIGTERM and waits until the process has ended cleanly.
+// terminate sends SIGTERM, unless the process has it already (a second one ends it the hard way), and waits until it has ended.
 func (p *process) terminate() error {
 	p.t.Helper()
-	p.signal(syscall.SIGTERM)
+	if !p.told {
+		p.signal(syscall.SIGTERM)
+	}
 	late := time.NewTimer(patience)
 	defer late.Stop()
 	select {
