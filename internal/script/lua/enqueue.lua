@@ -33,7 +33,7 @@ if special then
   for i = 7, #KEYS do redis.call('GET', KEYS[i]) end
   if limit > 0 then room = limit - size end
   local time = redis.call('TIME')
-  now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+  now = tonumber(time[1]) * 1000 + math.ceil(tonumber(time[2]) / 1000) -- rounded down, a delay could end early
 end
 local dups, stored, earliest = '', 0, nil
 if skip > 0 then dups = string.match(lane, '^%d+(.*)$') end

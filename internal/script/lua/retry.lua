@@ -11,7 +11,9 @@ local head = redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')
 if redis.call('XACK', KEYS[1], ARGV[1], ARGV[3]) + redis.call('XDEL', KEYS[1], ARGV[3]) == 0 then return 0 end
 
 local time = redis.call('TIME')
-local due = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000) + tonumber(ARGV[6])
+local delay = tonumber(ARGV[6])
+local whole = delay > 0 and math.ceil or math.floor -- what has to wait waits for all of it, what has not is due now
+local due = tonumber(time[1]) * 1000 + whole(tonumber(time[2]) / 1000) + delay
 local text = string.format('%.0f', due)
 redis.call('HSET', KEYS[3], ARGV[4], ARGV[5])
 redis.call('ZADD', KEYS[2], text, ARGV[4])
