@@ -17,7 +17,7 @@ type asynqQueueClient struct {
 }
 
 func openAsynq(_ context.Context, address string) (queue, error) {
-	option := asynq.RedisClientOpt{Network: "unix", Addr: address}
+	option := asynq.RedisClientOpt{Network: network(address), Addr: address}
 	return &asynqQueueClient{client: asynq.NewClient(option), inspector: asynq.NewInspector(option), option: option}, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -25,7 +26,15 @@ type floor struct {
 
 // newRedis is the client of every system that takes one: all with the same options, but for the size of the pool.
 func newRedis(address string, pool int) *redis.Client {
-	return redis.NewClient(&redis.Options{Network: "unix", Addr: address, PoolSize: pool})
+	return redis.NewClient(&redis.Options{Network: network(address), Addr: address, PoolSize: pool})
+}
+
+// network tells a socket's path from a TCP address.
+func network(address string) string {
+	if strings.HasPrefix(address, "/") {
+		return "unix"
+	}
+	return "tcp"
 }
 
 func openFloor(_ context.Context, address string) (queue, error) {
@@ -149,7 +158,7 @@ func (f *floor) reclaim(ctx context.Context, consumer string, handle func([]byte
 func (f *floor) promote(ctx context.Context) error {
 	return every(ctx, time.Millisecond, func() error {
 		now := strconv.FormatFloat(float64(time.Now().UnixMicro())/1000, 'f', 3, 64)
-		due, err := f.client.ZRangeByScore(ctx, floorDue, &redis.ZRangeBy{Min: "-inf", Max: now}).Result()
+		due, err := f.client.ZRangeArgs(ctx, redis.ZRangeArgs{Key: floorDue, Start: "-inf", Stop: now, ByScore: true}).Result()
 		if err != nil || len(due) == 0 {
 			return err
 		}

@@ -83,7 +83,7 @@ func (b *bench) callgrind(ctx context.Context, name string, do func(context.Cont
 	if b.profiles != "" { // the last one stays, for callgrind_annotate
 		file = filepath.Join(b.profiles, fmt.Sprintf("%s-%s-%s.callgrind", b.row, b.system.name, name))
 	}
-	b.server, err = startRedis(ctx, dir, 1, "valgrind", "--tool=callgrind", "--callgrind-out-file="+file, "--quiet")
+	b.server, err = startRedis(ctx, place{dir: dir}, 1, "valgrind", "--tool=callgrind", "--callgrind-out-file="+file, "--quiet")
 	if err != nil {
 		return 0, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"sync"
@@ -15,8 +16,10 @@ type lab struct {
 	scale    float64       // of the numbers of tasks
 	window   time.Duration // how long a rate is measured
 	timeout  time.Duration // of one run
+	tcp      bool          // reach Redis through TCP
 	slow     bool          // also what takes minutes
-	profiles string        // where CPU profiles go, "" for none
+	progress io.Writer
+	profiles string // where CPU profiles go, "" for none
 }
 
 // outcome is what one run of one row has measured.
@@ -54,7 +57,7 @@ func (l *lab) run(ctx context.Context, r row, s system) (*outcome, error) {
 		return nil, err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	if b.server, err = s.backend(ctx, dir); err != nil {
+	if b.server, err = s.backend(ctx, place{dir: dir, tcp: l.tcp}); err != nil {
 		return nil, err
 	}
 	defer b.server.stop()

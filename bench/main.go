@@ -60,6 +60,7 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 	flags.Float64Var(&s.lab.scale, "scale", 1, "`factor` for the numbers of tasks")
 	flags.DurationVar(&s.lab.window, "time", time.Second, "how `long` a rate is measured")
 	flags.DurationVar(&s.lab.timeout, "timeout", 3*time.Minute, "the `longest` one measurement may take")
+	flags.BoolVar(&s.lab.tcp, "tcp", false, "reach Redis through TCP on the loopback, not through a unix socket")
 	flags.BoolVar(&s.lab.slow, "slow", false, "also what takes minutes: kill -9 with systems that need that long")
 	flags.StringVar(&s.lab.profiles, "profiles", "", "write CPU profiles of workers and producers to this `directory`")
 	if err := flags.Parse(args); err != nil {
@@ -87,11 +88,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		return fmt.Errorf("redis-server is needed: %w", err)
 	}
+	s.lab.progress = stderr
 	all := &results{Machine: machine(), Versions: versions(), Rounds: s.rounds}
+	all.Machine["Redis through"] = map[bool]string{false: "a unix socket", true: "TCP on the loopback"}[s.lab.tcp]
 	chosen = all.present(chosen)
 	for round := range s.rounds {
 		for _, r := range chosenRows {
-			s.lab.measure(ctx, all, round, r, chosen, stderr)
+			s.lab.measure(ctx, all, round, r, chosen)
 		}
 		if ctx.Err() != nil {
 			break // what was measured until now is printed
@@ -135,7 +138,7 @@ func (r *results) present(chosen []system) []system {
 }
 
 // measure runs one row for all systems, each round in another order.
-func (l *lab) measure(ctx context.Context, all *results, round int, r row, chosen []system, progress io.Writer) {
+func (l *lab) measure(ctx context.Context, all *results, round int, r row, chosen []system) {
 	for i := range chosen {
 		s := chosen[(i+round)%len(chosen)]
 		if why := l.lacks(r, s, round); why != "" {
@@ -151,12 +154,17 @@ func (l *lab) measure(ctx context.Context, all *results, round int, r row, chose
 		o, err := l.run(ctx, r, s)
 		if err != nil {
 			all.note("%s, %s, round %d: %v", r.name, s.name, round, err)
-			fmt.Fprintf(progress, "round %d: %s %s: %v\n", round, r.name, s.name, err)
+			l.tell("round %d: %s %s: %v", round, r.name, s.name, err)
 			continue
 		}
 		all.add(round, r, s.name, o)
-		fmt.Fprintf(progress, "round %d: %s %s: %s (%.1fs)\n", round, r.name, s.name, o.line(r), time.Since(began).Seconds())
+		l.tell("round %d: %s %s: %s (%.1fs)", round, r.name, s.name, o.line(r), time.Since(began).Seconds())
 	}
+}
+
+// tell says how far it is.
+func (l *lab) tell(format string, args ...any) {
+	_, _ = fmt.Fprintf(l.progress, format+"\n", args...) // nobody may be looking
 }
 
 // silently is why a row is left out without a note.

@@ -14,7 +14,8 @@ import (
 )
 
 // natsBackend starts the nats-server in the PATH, or else the one that is compiled in, as a process of its own.
-func natsBackend(ctx context.Context, dir string) (*server, error) {
+func natsBackend(ctx context.Context, place place) (*server, error) {
+	dir := place.dir
 	if path, err := exec.LookPath("nats-server"); err == nil {
 		return startNATS(ctx, dir, path)
 	}

@@ -53,7 +53,8 @@ func postgresMissing() string {
 }
 
 // postgresBackend makes a database cluster and starts its server. Commits do not wait for the disk, as they do not with Redis.
-func postgresBackend(ctx context.Context, dir string) (*server, error) {
+func postgresBackend(ctx context.Context, place place) (*server, error) {
+	dir := place.dir
 	initdb, err := postgresProgram("initdb")
 	if err != nil {
 		return nil, err

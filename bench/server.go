@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,7 +17,13 @@ import (
 )
 
 // backend makes a new server that holds nothing.
-type backend func(ctx context.Context, dir string) (*server, error)
+type backend func(ctx context.Context, place place) (*server, error)
+
+// place is where a new server lies, and how it is reached.
+type place struct {
+	dir string
+	tcp bool // only Redis has the choice
+}
 
 // server is a private server process with its data in a directory that goes with it.
 type server struct {
@@ -75,27 +82,30 @@ func (d *daemon) until(ctx context.Context, up func() bool) error {
 }
 
 // redisBackend starts a redis-server that keeps nothing on disk.
-func redisBackend(ctx context.Context, dir string) (*server, error) {
-	return startRedis(ctx, dir, 10)
+func redisBackend(ctx context.Context, place place) (*server, error) {
+	return startRedis(ctx, place, 10)
 }
 
 // startRedis starts a redis-server, under another command if one is given.
-func startRedis(ctx context.Context, dir string, hz int, under ...string) (*server, error) {
-	socket := filepath.Join(dir, "redis.sock")
-	command := append(append([]string{}, under...), "redis-server", "--port", "0", "--unixsocket", socket, "--save", "", "--appendonly", "no",
-		"--dir", dir, "--hz", strconv.Itoa(hz), "--daemonize", "no")
-	d, err := startDaemon(nil, dir, command[0], command[1:]...)
+func startRedis(ctx context.Context, place place, hz int, under ...string) (*server, error) {
+	address, port := filepath.Join(place.dir, "redis.sock"), "0"
+	if place.tcp {
+		free, err := freePort()
+		if err != nil {
+			return nil, err
+		}
+		address, port = net.JoinHostPort("127.0.0.1", free), free
+	}
+	command := append(append([]string{}, under...), "redis-server", "--port", port, "--bind", "127.0.0.1",
+		"--unixsocket", filepath.Join(place.dir, "redis.sock"), "--save", "", "--appendonly", "no",
+		"--dir", place.dir, "--hz", strconv.Itoa(hz), "--daemonize", "no")
+	d, err := startDaemon(nil, place.dir, command[0], command[1:]...)
 	if err != nil {
 		return nil, err
 	}
-	client := newRedis(socket, 2)
-	err = d.until(ctx, func() bool {
-		if _, err := os.Stat(socket); err != nil {
-			return false
-		}
-		return client.Ping(ctx).Err() == nil
-	})
-	s := &server{address: socket, pid: d.cmd.Process.Pid, redis: client, stop: func() {
+	client := newRedis(address, 2)
+	err = d.until(ctx, func() bool { return isUp(ctx, address) && client.Ping(ctx).Err() == nil })
+	s := &server{address: address, pid: d.cmd.Process.Pid, redis: client, stop: func() {
 		_ = client.Close()
 		d.end(syscall.SIGTERM, 20*time.Second)
 	}}
@@ -104,6 +114,27 @@ func startRedis(ctx context.Context, dir string, hz int, under ...string) (*serv
 		return nil, err
 	}
 	return s, nil
+}
+
+// isUp tells whether somebody listens; asking the client at once would cost its waits between tries.
+func isUp(ctx context.Context, address string) bool {
+	var dialer net.Dialer
+	conn, err := dialer.DialContext(ctx, network(address), address)
+	if err != nil {
+		return false
+	}
+	_ = conn.Close()
+	return true
+}
+
+// freePort is a port that nobody listens on.
+func freePort() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	return port, errors.Join(err, l.Close())
 }
 
 // cpu is the CPU time of the server, in seconds.

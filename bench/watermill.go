@@ -53,9 +53,11 @@ func (w *watermillQueue) EnqueueBatch(_ context.Context, payloads [][]byte) erro
 // Left counts what no consumer has acknowledged: entries stay in the stream.
 func (w *watermillQueue) Left(ctx context.Context) (int64, error) {
 	groups, err := w.client.XInfoGroups(ctx, queueName).Result()
-	if err != nil || len(groups) == 0 {
-		length, _ := w.client.XLen(ctx, queueName).Result()
-		return length, nil
+	if redis.HasErrorPrefix(err, "ERR no such key") || err == nil && len(groups) == 0 {
+		return w.client.XLen(ctx, queueName).Result()
+	}
+	if err != nil {
+		return 0, err
 	}
 	return groups[0].Pending + groups[0].Lag, nil
 }
