@@ -69,6 +69,29 @@ func TestACallerThatLeavesCancelsItsTask(t *testing.T) {
 	}
 }
 
+func TestACallerThatLeavesWhileItsTaskIsOnItsWayCancelsItOnceItArrives(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	rdb := server.Client(t)
+	client := newClient(t, rdb, stream.ClientConfig{})
+	call := func(within time.Duration) error {
+		ctx, cancel := context.WithTimeout(t.Context(), within)
+		defer cancel()
+		_, err := echo.Call(ctx, client, "x")
+		return err
+	}
+	if err := call(200 * time.Millisecond); !errors.Is(err, context.DeadlineExceeded) { // opens the session
+		t.Fatal(err)
+	}
+	server.Stop()
+	if err := call(100 * time.Millisecond); !errors.Is(err, stream.ErrUnknownOutcome) {
+		t.Errorf("got %v, want ErrUnknownOutcome: Redis was frozen", err)
+	}
+	server.Cont()
+	eventually(t, func() bool { return rdb.HGet(t.Context(), "wm:{q}:counts", "cancelled").Val() == "2" }, "both tasks are cancelled")
+	wantStored(t, rdb, 0)
+}
+
 func TestCallsOfOneKeyAreDuplicates(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Start(t).Client(t)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"go.uber.org/zap"
 
 	"github.com/athoune/worker-machine/internal/conn"
 	"github.com/athoune/worker-machine/internal/script"
@@ -206,6 +207,9 @@ func (s *Session) store(ctx context.Context, t *ticket, batch []*sent) (n int, e
 		for _, p := range batch {
 			delete(s.pending, p.task.ID)
 		}
+		if ctx.Err() != nil && errors.Is(err, ErrUnknownOutcome) {
+			go s.disown(context.WithoutCancel(ctx), t, batch)
+		}
 		return 0, err
 	}
 	for i, place := range t.places {
@@ -227,6 +231,23 @@ func (s *Session) store(ctx context.Context, t *ticket, batch []*sent) (n int, e
 		err = fmt.Errorf("%w: %d of %d", ErrNotReplicated, t.copies, t.replicas)
 	}
 	return n, err
+}
+
+// disown cancels tasks whose sender left while they were on their way, once they have arrived.
+func (s *Session) disown(ctx context.Context, t *ticket, batch []*sent) {
+	<-t.done
+	if t.err != nil {
+		return
+	}
+	refs := make([]script.TaskRef, len(batch))
+	for i, p := range batch {
+		refs[i] = script.TaskRef{ID: p.task.ID, Entry: t.places[i].Entry}
+	}
+	ctx, cancel := context.WithTimeout(ctx, cancelWithin)
+	defer cancel()
+	if _, err := s.client.store.scripts.Cancel(ctx, s.keys, s.client.store.group, refs); err != nil {
+		s.client.store.logger.Debug("cancel tasks whose sender left", zap.String("queue", s.queue), zap.Error(err))
+	}
 }
 
 // refuse gives a task that was not stored the outcome it will not get from a worker.
