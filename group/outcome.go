@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 	"unicode/utf8"
 
@@ -130,17 +131,21 @@ func (f *feed) bury(flight *flight, reason string, err error) {
 
 // buryRaw makes a dead letter of an entry that is no task, so that it blocks nobody.
 func (f *feed) buryRaw(flight *flight, fields []string, err error) {
-	reason := wire.ReasonMalformed
-	if errors.Is(err, wire.ErrNewer) {
-		reason = wire.ReasonNewer
+	reason, kept := wire.ReasonMalformed, []string{"v", versionText, "raw", wire.Raw(fields)}
+	if errors.Is(err, wire.ErrNewer) && len(fields) <= mostNewerFields {
+		// It is kept whole: once the workers are upgraded it can be replayed.
+		reason, kept = wire.ReasonNewer, slices.Clone(fields)
 	}
 	if !f.hold(flight) {
 		return
 	}
 	f.buryAs(flight, reason, err, script.BuryItem{
-		Fields: []string{"v", versionText, "raw", wire.Raw(fields), "reason", reason, "error", clip(err.Error(), maxErrorText)},
+		Fields: append(kept, "reason", reason, "error", clip(err.Error(), maxErrorText)),
 	})
 }
+
+// mostNewerFields bounds what is kept whole; no version will have that many.
+const mostNewerFields = 64
 
 // buryCrashed makes a dead letter of a task that killed its workers.
 func (f *feed) buryCrashed(flight *flight) {

@@ -225,8 +225,16 @@ func conformForeign(t *testing.T, r *rig) {
 	for letter, err := range reclaim.List(t.Context(), r.store, queue) {
 		must(t, err)
 		reasons = append(reasons, letter.Reason)
-		if letter.Error == "" {
-			t.Errorf("%s: no error is given", letter.Reason)
+		if letter.Error == "" || letter.Raw == "" {
+			t.Errorf("%s: error %q, raw %q", letter.Reason, letter.Error, letter.Raw)
+		}
+		if letter.Reason != wire.ReasonNewer {
+			continue
+		}
+		kept, err := r.client.XRange(t.Context(), r.keys.Dead(), letter.ID, letter.ID).Result()
+		must(t, err)
+		if len(kept) != 1 || kept[0].Values["task"] != newer[3] || kept[0].Values["payload"] != newer[5] {
+			t.Errorf("of the newer entry %v is kept", kept)
 		}
 	}
 	if slices.Sort(reasons); !slices.Equal(reasons, []string{"malformed", "malformed", "newer version"}) {

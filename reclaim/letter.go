@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -38,7 +40,7 @@ type DeadLetter struct {
 	Time     time.Time
 	Payload  []byte
 	Headers  map[string]string
-	Raw      string // of an entry that was no task: its fields, quoted and cut
+	Raw      string // of an entry that is no task, or one of a newer version: its fields, quoted and cut
 
 	task wire.Task
 	why  error // why it cannot be replayed
@@ -177,8 +179,8 @@ func Purge(ctx context.Context, store *stream.Store, queue string, ids ...string
 func openLetter(queue string, message redis.XMessage) DeadLetter {
 	letter := DeadLetter{ID: message.ID, Queue: queue, Time: timeOf(message.ID)}
 	fields := make([]string, 0, 2*len(message.Values))
-	for name, value := range message.Values {
-		text := fmt.Sprint(value)
+	for _, name := range slices.Sorted(maps.Keys(message.Values)) {
+		text := fmt.Sprint(message.Values[name])
 		switch name {
 		case "reason":
 			letter.Reason = text
@@ -197,6 +199,9 @@ func openLetter(queue string, message redis.XMessage) DeadLetter {
 	task, err := wire.Decode(fields)
 	if err != nil {
 		letter.why = err
+		if letter.Raw == "" { // of a newer version, and kept whole
+			letter.Raw = wire.Raw(fields)
+		}
 		return letter
 	}
 	letter.task = task

@@ -168,6 +168,23 @@ func TestReplayStartsATaskAnew(t *testing.T) {
 	}
 }
 
+func TestLetterOfANewerVersionWaitsForTheUpgrade(t *testing.T) {
+	t.Parallel()
+	b := localBench(t)
+	task := wire.Task{ID: stream.NewID(), Function: "f", Attempt: 1, Payload: []byte("x")}
+	fields := append(task.Fields(), "reason", wire.ReasonNewer, "error", "upgrade")
+	fields[1] = "2"
+	id, err := b.client.XAdd(t.Context(), &redis.XAddArgs{Stream: b.keys.Dead(), Values: fields}).Result()
+	b.ok(err)
+	if got := b.list(); len(got) != 1 || !strings.Contains(got[0].Raw, task.ID) {
+		t.Errorf("got %+v, want its fields as Raw", got)
+	}
+	n, err := reclaim.Replay(t.Context(), b.store, queue, id)
+	if n != 0 || !errors.Is(err, reclaim.ErrNotReplayable) || !errors.Is(err, wire.ErrNewer) || len(b.list()) != 1 {
+		t.Errorf("replay: got %d, %v, %d letters left", n, err, len(b.list()))
+	}
+}
+
 func TestReplayGoesOnPastWhatCannotBeReplayed(t *testing.T) {
 	t.Parallel()
 	b := localBench(t)
