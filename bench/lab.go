@@ -34,6 +34,14 @@ func (o *outcome) complain(format string, args ...any) {
 	o.trouble = append(o.trouble, fmt.Sprintf(format, args...))
 }
 
+func (o *outcome) problems() []error {
+	all := make([]error, len(o.trouble))
+	for i, text := range o.trouble {
+		all[i] = errors.New(text)
+	}
+	return all
+}
+
 // bench is one run of one row for one system.
 type bench struct {
 	*lab

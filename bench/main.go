@@ -153,7 +153,10 @@ func (l *lab) measure(ctx context.Context, all *results, round int, r row, chose
 		began := time.Now()
 		o, err := l.run(ctx, r, s)
 		if err != nil {
-			all.note("%s, %s, round %d: %v", r.name, s.name, round, err)
+			if o != nil {
+				err = errors.Join(append([]error{err}, o.problems()...)...)
+			}
+			all.note("%s, %s, round %d: %s", r.name, s.name, round, strings.ReplaceAll(err.Error(), "\n", "; "))
 			l.tell("round %d: %s %s: %v", round, r.name, s.name, err)
 			continue
 		}

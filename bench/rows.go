@@ -104,6 +104,7 @@ func (b *bench) runTasks(ctx context.Context, size, tasks int, memory bool) erro
 	}
 	r, err := p.await(ctx, "done")
 	if err != nil {
+		b.explain(ctx, p, int64(tasks))
 		return err
 	}
 	after, err := b.server.cpu(ctx)
@@ -125,6 +126,13 @@ func (b *bench) runTasks(ctx context.Context, size, tasks int, memory bool) erro
 	last, err := p.await(ctx, "bye") // what ran a second time after the end counts too
 	b.check(int64(tasks), last.Count, last.Twice)
 	return err
+}
+
+// explain says how many tasks ran when not all did in time.
+func (b *bench) explain(ctx context.Context, p *process, sent int64) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTime)
+	defer cancel()
+	_ = b.checkAtEnd(ctx, p, sent) // a worker that says nothing any more has nothing to tell
 }
 
 // rateRow measures how fast tasks are stored.
