@@ -233,7 +233,11 @@ func (f *feed) dropDeleted(flight *flight) {
 	}
 	f.log.Error("an entry was deleted from the stream before it was done", zap.String("entry", flight.entry))
 	f.settles.add(settlement{what: "forget a deleted entry", flight: flight, try: func(ctx context.Context, _ bool) error {
-		return f.worker.store.Client().XAck(ctx, f.keys.Tasks(), f.worker.store.Group(), flight.entry).Err()
+		client := f.worker.store.Client()
+		if err := client.XAck(ctx, f.keys.Tasks(), f.worker.store.Group(), flight.entry).Err(); err != nil {
+			return err
+		}
+		return client.HDel(ctx, f.keys.Crashes(), flight.entry, flight.entry+"!").Err()
 	}})
 }
 

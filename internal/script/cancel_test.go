@@ -125,6 +125,22 @@ func (q *queue) wantCancelled(t *testing.T, before []string, removed int) {
 	}
 }
 
+func TestCancelForgetsCrashes(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	entry := q.running(t, "dead", 1)[0]
+	q.reclaim(t, script.ByLease, 1)
+	if err := q.Release(t.Context(), q.keys, group, "me", []string{entry}); err != nil {
+		t.Fatal(err)
+	}
+	if removed, err := q.Cancel(t.Context(), q.keys, group, []script.TaskRef{{ID: id(0), Entry: entry}}); err != nil || removed != 1 {
+		t.Fatal(removed, err)
+	}
+	if left := q.rdb.HGetAll(t.Context(), q.keys.Crashes()).Val(); len(left) != 0 {
+		t.Errorf("left for ever: %v", left)
+	}
+}
+
 func TestCancelTakesManyAtOnce(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)

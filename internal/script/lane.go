@@ -152,5 +152,9 @@ func decodeStored(answer any) (Stored, error) {
 
 // ceilMilliseconds rounds up, so that nothing is early and no positive time becomes none.
 func ceilMilliseconds(d time.Duration) int64 {
-	return int64((d + time.Millisecond - 1) / time.Millisecond)
+	ms := int64(d / time.Millisecond)
+	if d%time.Millisecond > 0 { // added before the division, it would overflow for the longest times
+		ms++
+	}
+	return ms
 }

@@ -2,6 +2,7 @@ package script_test
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -185,5 +186,21 @@ func TestEntriesAreReadableByAPerson(t *testing.T) {
 	got := fmt.Sprint(q.do(t, "xrange", q.keys.Tasks(), "-", "+"))
 	if want := "[v 1 task " + id(7) + " f payload p7]"; !strings.Contains(got, want) {
 		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+func TestTheLongestTimesAreNotNow(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	never := laneTask(task(0))
+	never.After, never.Unique, never.UniqueTTL = math.MaxInt64, "hash", math.MaxInt64
+	if stored, err := q.Enqueue(t.Context(), q.lane(never)); err != nil || stored.Places[0] != (script.Place{}) {
+		t.Fatal(stored, err)
+	}
+	if ids := q.rdb.ZRange(t.Context(), q.keys.Due(), 0, -1).Val(); !slices.Equal(ids, []string{id(0)}) {
+		t.Errorf("due later: %v", ids)
+	}
+	if ms := q.do(t, "pttl", q.keys.Unique("hash")); ms.(int64) < 9e12 {
+		t.Errorf("the lock is held for %v ms", ms)
 	}
 }

@@ -87,9 +87,10 @@ type Page struct {
 	Limit int
 }
 
-// MarkAlone notes that a suspect, an entry that was in flight in two crashes, starts with nothing beside it.
+// MarkAlone notes that a suspect, an entry that was in flight in two crashes, starts with nothing beside it. It notes nothing of an entry
+// that somebody has ended meanwhile.
 func (r *Runner) MarkAlone(ctx context.Context, keys wire.Keys, entry string) error {
-	_, err := r.run(ctx, aloneScript, []string{keys.Crashes()}, []any{entry})
+	_, err := r.run(ctx, aloneScript, []string{keys.Crashes(), keys.Tasks()}, []any{entry})
 	return err
 }
 

@@ -124,6 +124,20 @@ func TestCrashesAddUpAndKnowWhatRanAlone(t *testing.T) {
 	}
 }
 
+func TestWhatIsEndedIsNotMarkedAsAlone(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	entry := q.running(t, "dead", 1)[0]
+	q.reclaim(t, script.ByLease, 1)
+	q.mustCommit(t, q.batch(entry)) // by a worker that came back
+	if err := q.MarkAlone(t.Context(), q.keys, entry); err != nil {
+		t.Fatal(err)
+	}
+	if left := q.rdb.HGetAll(t.Context(), q.keys.Crashes()).Val(); len(left) != 0 {
+		t.Errorf("left for ever: %v", left)
+	}
+}
+
 func TestReclaimCountsWhatWasTrimmedAway(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)

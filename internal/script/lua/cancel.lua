@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- cancel removes tasks that have not started, with a failure as their outcome; where a task is with a worker, or its place is not known, workers are told.
--- KEYS tasks due body counts cancels control
+-- KEYS tasks due body counts cancels control crashes
 -- ARGV group, prefix of the queue's uniqueness locks, prefix of its reply streams, then per task: id, entry ('' when not known)
 -- returns how many were removed here
 local removed = 0
@@ -40,6 +40,7 @@ for i = 4, #ARGV, 2 do
     removed = removed + 1
   elseif #stored > 0 and not running(entry) then
     redis.call('XDEL', KEYS[1], entry)
+    redis.pcall('HDEL', KEYS[7], entry, entry .. '!')
     finish(stored[1][2][4] or '', id)
     removed = removed + 1
   else
