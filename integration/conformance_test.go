@@ -48,7 +48,7 @@ func TestConformance(t *testing.T) {
 			network, addr := f.Start(t)
 			// One after the other: were they parallel, tests that wait to be alone could hold all the places they need.
 			for name, conform := range conformance {
-				t.Run(name, func(t *testing.T) { conform(t, newRig(t, network, addr)) }) //nolint:paralleltest // see above
+				t.Run(name, func(t *testing.T) { conform(t, newRig(t, network, addr)) })
 			}
 		})
 	}
