@@ -34,7 +34,11 @@ type lane struct {
 	used  time.Time // last answer
 	stale bool      // start anew before the next call
 	known bool      // the queue is registered
+	gone  []string  // the last lanes that Redis has lost
 }
+
+// keepGone is how many lost lanes are remembered: no answer is on its way for longer than a few of them live.
+const keepGone = 8
 
 // ticket is some tasks that are stored together, and what became of them. They fit one script call.
 type ticket struct {
@@ -235,11 +239,21 @@ func (l *lane) isStale(id string) bool {
 	return l.stale && l.id == id
 }
 
+// isGone tells whether Redis has lost a lane, and what was stored on it.
+func (l *lane) isGone(id string) bool {
+	l.state.Lock()
+	defer l.state.Unlock()
+	return slices.Contains(l.gone, id)
+}
+
 // lose starts a new lane, unless that has happened already, and tells everybody whose tasks are gone with the old one.
 func (l *lane) lose(id string) {
 	l.state.Lock()
 	again := l.stale || l.id != id
-	l.stale = l.id == id
+	if !again {
+		l.stale = true
+		l.gone = append(l.gone[max(0, len(l.gone)-keepGone+1):], id)
+	}
 	l.state.Unlock()
 	if again {
 		return

@@ -119,6 +119,7 @@ func (s *Session) restore(ctx context.Context) error {
 		s.lost()
 		s.mu.Lock()
 		s.forgotten, s.reread = true, true
+		s.losses++
 		s.mu.Unlock()
 	}
 	select {

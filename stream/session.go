@@ -25,6 +25,7 @@ const (
 	auditTasks   = 2000
 	contextBytes = 1 << 20
 	closeWithin  = 5 * time.Second
+	noLane       = "none" // of a task that was stored and is lost
 )
 
 // Session is a reply stream, and the tasks whose outcomes go there. It keeps every task until its outcome is in, and stores it again
@@ -43,6 +44,7 @@ type Session struct {
 	ready     []Outcome
 	reread    bool // the cursor is not to be trusted: read from the beginning
 	forgotten bool // the reply stream was gone, and not all tasks are stored again yet
+	losses    int  // how often it was gone
 	closed    bool
 	answered  time.Time // when Redis last did, or its absence was last told
 	outage    error     // for Next to tell
@@ -200,6 +202,9 @@ func (s *Session) note(batch []*sent) error {
 
 // store stores one ticket, notes the entries, and forgets what was refused.
 func (s *Session) store(ctx context.Context, t *ticket, batch []*sent) (n int, err error) {
+	s.mu.Lock()
+	losses := s.losses
+	s.mu.Unlock()
 	err = s.lane.store(ctx, t)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -212,9 +217,10 @@ func (s *Session) store(ctx context.Context, t *ticket, batch []*sent) (n int, e
 		}
 		return 0, err
 	}
+	lane := s.laneOf(t, losses)
 	for i, place := range t.places {
 		p := batch[i]
-		p.lane = t.lane
+		p.lane = lane
 		switch {
 		case place.Full:
 			delete(s.pending, p.task.ID)
@@ -231,6 +237,16 @@ func (s *Session) store(ctx context.Context, t *ticket, batch []*sent) (n int, e
 		err = fmt.Errorf("%w: %d of %d", ErrNotReplicated, t.copies, t.replicas)
 	}
 	return n, err
+}
+
+// laneOf is where the tasks of a ticket are stored: noLane when Redis lost data while the answer was on its way, since whoever stored
+// again what was lost did not know of these. mu is held.
+func (s *Session) laneOf(t *ticket, losses int) string {
+	if s.losses == losses && !s.lane.isGone(t.lane) {
+		return t.lane
+	}
+	s.lost()
+	return noLane
 }
 
 // disown cancels tasks whose sender left while they were on their way, once they have arrived.
@@ -368,9 +384,28 @@ func (s *Session) Close(ctx context.Context) error {
 	s.signal(s.wake)
 	s.lane.watch(s, false)
 	s.stop()
-	<-s.ended
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeWithin)
-	defer cancel()
+	done := make(chan error, 1)
+	go func() {
+		defer cancel()
+		done <- s.remove(ctx)
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-done: // which ends ctx too
+		return err
+	default: // a connection that does not answer is given up by its own timeouts, later
+		return fmt.Errorf("stream: close session %s: %w: what could not be removed expires", s.id, ErrUnavailable)
+	}
+}
+
+// remove waits for the loops to end, and removes what is left.
+func (s *Session) remove(ctx context.Context) error {
+	<-s.ended
 	_, err := s.CancelAll(ctx)
 	if delErr := s.client.store.writer.Del(ctx, s.keys.Reply(s.id), s.keys.Context(s.id)).Err(); delErr != nil {
 		err = errors.Join(err, fmt.Errorf("stream: close session %s: %w", s.id, delErr))
