@@ -67,6 +67,7 @@ func (c *committer) work() {
 			}
 			rest = rest[n:]
 		}
+		c.feed.worker.settled(c)
 		clear(batch)
 		c.spare = batch
 	}

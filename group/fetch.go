@@ -31,7 +31,7 @@ func (w *Worker) fetch(ctx context.Context) error {
 		err := w.round(ctx, min(room, mostPerRead))
 		switch {
 		case errors.Is(err, errShut):
-			sleep(ctx, recheckEvery)
+			w.awaitOpen(ctx)
 		case err != nil:
 			w.log.Warn("cannot read queues", zap.Error(err))
 			backoff.pause(ctx)
@@ -49,6 +49,24 @@ func (w *Worker) awaitRoom(ctx context.Context) {
 	case <-ctx.Done():
 	case <-w.pool.freed:
 	case <-timer.C:
+	}
+}
+
+// awaitOpen waits until a queue may be read again.
+func (w *Worker) awaitOpen(ctx context.Context) {
+	timer := time.NewTimer(recheckEvery)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-w.reopen:
+	case <-timer.C:
+	}
+}
+
+// settled lets the fetcher read a queue again whose outcomes had piled up.
+func (w *Worker) settled(c *committer) {
+	if c.backlog() <= unsettledMax/2 {
+		kick(w.reopen)
 	}
 }
 

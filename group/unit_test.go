@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/athoune/worker-machine/internal/script"
 	"github.com/athoune/worker-machine/internal/wire"
 )
 
@@ -269,12 +270,12 @@ func TestFlightsAreNotTakenTwice(t *testing.T) {
 func TestPortionsOfACommit(t *testing.T) {
 	t.Parallel()
 	big := strings.Repeat("x", 3<<20)
-	small := make([]result, 300)
+	small := make([]result, script.MaxCommitItems+1)
 	for name, test := range map[string]struct {
 		batch []result
 		want  int
 	}{
-		"many":       {small, 256},
+		"many":       {small, script.MaxCommitItems},
 		"few":        {small[:3], 3},
 		"two big":    {[]result{{outcome: big}, {outcome: big}}, 1},
 		"one bigger": {[]result{{outcome: big + big}, {}}, 1},

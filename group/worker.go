@@ -37,6 +37,7 @@ type Worker struct {
 	gate     gate
 	suspects suspects
 	logged   limiter
+	reopen   chan struct{} // outcomes were recorded: a queue may be read again
 
 	beats  redis.UniversalClient // heartbeats only, so that nothing starves them
 	pulse  *script.Runner        // on beats
@@ -61,7 +62,7 @@ func NewWorker(store *stream.Store, cfg Config) (*Worker, error) {
 	w := &Worker{store: store, cfg: cfg, name: newName()}
 	w.log = store.Logger().With(zap.String("worker", w.name))
 	w.pool = newPool(cfg.Concurrency, w.run)
-	w.suspects.arrived = make(chan struct{}, 1)
+	w.suspects.arrived, w.reopen = make(chan struct{}, 1), make(chan struct{}, 1)
 	return w, nil
 }
 

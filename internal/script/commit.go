@@ -2,6 +2,7 @@ package script
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/athoune/worker-machine/internal/wire"
@@ -9,7 +10,7 @@ import (
 
 // Most one commit may hold: Lua's argument stack and the time that other clients wait bound it.
 const (
-	MaxCommitItems = 256
+	MaxCommitItems = 500
 	MaxCommitBytes = 4 << 20
 )
 
@@ -41,6 +42,30 @@ func (r *Runner) Commit(ctx context.Context, b CommitBatch) (late []int, err err
 	for i := range b.Items {
 		args = append(args, b.Items[i].Entry)
 	}
+	if b.told() {
+		keys, args = b.addresses(keys, args)
+	}
+	answer, err := r.run(ctx, commitScript, keys, args)
+	if err != nil {
+		return nil, err
+	}
+	values, err := list(commitScript, answer, 0)
+	if err != nil {
+		return nil, err
+	}
+	for _, v := range values {
+		late = append(late, number(v)-1)
+	}
+	return late, nil
+}
+
+// told tells whether anybody hears of the outcomes: fire and forget needs no more than the entries.
+func (b *CommitBatch) told() bool {
+	return slices.ContainsFunc(b.Items, func(item CommitItem) bool { return item.Reply != "" || item.Unique != "" })
+}
+
+// addresses adds, for each item, what goes where.
+func (b *CommitBatch) addresses(keys []string, args []any) ([]string, []any) {
 	replies := make(map[string]int, 1)
 	for i := range b.Items {
 		item := &b.Items[i]
@@ -58,18 +83,7 @@ func (r *Runner) Commit(ctx context.Context, b CommitBatch) (late []int, err err
 		}
 		args = append(args, item.TaskID, item.Outcome, reply, lock)
 	}
-	answer, err := r.run(ctx, commitScript, keys, args)
-	if err != nil {
-		return nil, err
-	}
-	values, err := list(commitScript, answer, 0)
-	if err != nil {
-		return nil, err
-	}
-	for _, v := range values {
-		late = append(late, number(v)-1)
-	}
-	return late, nil
+	return keys, args
 }
 
 // RetryItem is one call of [Runner.Retry].

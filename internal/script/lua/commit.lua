@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- commit records outcomes of tasks and removes their entries; the first commit of an entry wins.
 -- KEYS tasks lease counts crashes [reply or unique...]
--- ARGV group fence counter n, then n entry ids, then per task: task id, outcome, index into KEYS of its reply (0 none), of its lock (0 none)
+-- ARGV group fence counter n, then n entry ids, then, if anybody is told, per task: task id, outcome, index into KEYS of its reply (0 none), of its lock (0 none)
 -- returns the numbers (1 to n) of the tasks that were already done elsewhere
 -- XACK and XDEL BEFORE the reply: a full Redis could not drain otherwise.
 -- While the lease still begins with the fence under which the entries were fetched, nobody reclaimed any of them, and one XACK
@@ -25,9 +25,13 @@ end
 local count = n - #late
 if count == 0 then return late end
 
-local crashes = redis.call('EXISTS', KEYS[4]) == 1
+if redis.call('EXISTS', KEYS[4]) == 1 then
+  for i = 1, n do
+    if not won or won[i] then redis.pcall('HDEL', KEYS[4], ARGV[4 + i], ARGV[4 + i] .. '!') end
+  end
+end
 local replies, order = {}, {}
-for i = 1, n do
+for i = 1, (#ARGV - 4 - n) / 4 do
   if not won or won[i] then
     local at = 5 + n + (i - 1) * 4
     local reply, lock = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
@@ -42,7 +46,6 @@ for i = 1, n do
       fields[#fields + 1] = ARGV[at + 1]
     end
     if lock > 0 and redis.pcall('GET', KEYS[lock]) == ARGV[at] then redis.call('DEL', KEYS[lock]) end
-    if crashes then redis.pcall('HDEL', KEYS[4], ARGV[4 + i], ARGV[4 + i] .. '!') end
   end
 end
 redis.pcall('HINCRBY', KEYS[3], counter, count)
