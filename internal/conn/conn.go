@@ -22,7 +22,8 @@ type Options struct {
 }
 
 // Derive makes a client with the address, authentication, TLS and dialer of another. The caller closes it.
-// It works for a client of one server, of a Sentinel group, and of a cluster.
+// It works for a client of one server, of a Sentinel group, and of a cluster. The timeouts of its connections count from when bytes
+// last passed, so that what is large may take its time.
 func Derive(from redis.UniversalClient, o Options) (redis.UniversalClient, error) {
 	switch client := from.(type) {
 	case *redis.Client:
@@ -31,6 +32,9 @@ func Derive(from redis.UniversalClient, o Options) (redis.UniversalClient, error
 		options.MinIdleConns, options.MaxIdleConns, options.MaxActiveConns = 0, 0, 0
 		options.PushNotificationProcessor = nil // each client has its own, and registers its handlers there once
 		options.MaintNotificationsConfig = noMaintenance()
+		if !options.ContextTimeoutEnabled { // where it is, a deadline may be that of a context
+			options.Dialer = progressing(options.Dialer)
+		}
 		return redis.NewClient(&options), nil
 	case *redis.ClusterClient:
 		options := *client.Options()
@@ -39,6 +43,9 @@ func Derive(from redis.UniversalClient, o Options) (redis.UniversalClient, error
 		options.MinIdleConns, options.MaxIdleConns, options.MaxActiveConns = 0, 0, 0
 		options.PushNotificationProcessor = nil // each client has its own, and registers its handlers there once
 		options.MaintNotificationsConfig = noMaintenance()
+		if !options.ContextTimeoutEnabled {
+			options.Dialer = progressing(clusterDialer(&options))
+		}
 		return redis.NewClusterClient(&options), nil
 	default:
 		return nil, fmt.Errorf("conn: a client of type %T: use *redis.Client (also for Sentinel) or *redis.ClusterClient", from)
