@@ -124,3 +124,48 @@ func TestARedisThatHangsDoesNotHoldClose(t *testing.T) {
 		}
 	}
 }
+
+func TestTasksRemovedByHandAreStoredAgainWhereverTheyAre(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		options []stream.Option
+		lost    int // replies of the enqueue
+		key     string
+	}{
+		"a lost answer did not tell where": {nil, 1, "wm:{q}:tasks"},
+		"due later":                        {[]stream.Option{stream.After(time.Hour)}, 0, "wm:{q}:due"},
+		"due later, and a lost answer":     {[]stream.Option{stream.After(time.Hour)}, 1, "wm:{q}:due"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := redistest.StartTCP(t)
+			admin := server.Client(t)
+			proxy := redistest.NewProxy(t, server)
+			client := newClient(t, proxy.Client(t), stream.ClientConfig{})
+			left := c.lost
+			proxy.CutAfterRequest(func(request []byte) bool {
+				cut := left > 0 && bytes.Contains(request, []byte("the input"))
+				if cut {
+					left--
+				}
+				return cut
+			})
+			ctx, leave := context.WithCancel(t.Context())
+			done := make(chan error)
+			go func() {
+				_, err := echo.Call(ctx, client, "the input", c.options...)
+				done <- err
+			}()
+			there := func() bool { return admin.Exists(t.Context(), c.key).Val() == 1 }
+			eventually(t, func() bool { return there() && proxy.Dropped() == c.lost }, "it is stored")
+			if err := admin.Del(t.Context(), c.key, "wm:{q}:body").Err(); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, there, "it is stored again")
+			leave()
+			if err := <-done; !errors.Is(err, context.Canceled) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}

@@ -176,20 +176,26 @@ func (s *Session) replay(ctx context.Context, tasks []*sent) error {
 	s.client.store.logger.Info("store tasks again that redis has lost", zap.String("queue", s.queue), zap.Int("tasks", len(tasks)))
 	for len(tasks) > 0 {
 		t, n := &ticket{again: true}, 0
+		was := make([]string, 0, min(len(tasks), maxBatchTasks))
+		s.mu.Lock()
+		losses := s.losses
 		for _, p := range tasks {
 			if n > 0 && (n >= maxBatchTasks || t.size+p.size > maxBatchBytes) {
 				break
 			}
-			t.tasks, t.size = append(t.tasks, p.order), t.size+p.size
+			t.tasks, t.size, was = append(t.tasks, p.order), t.size+p.size, append(was, p.entry)
 			n++
 		}
+		s.mu.Unlock()
 		if err := s.lane.store(ctx, t); err != nil {
 			return fmt.Errorf("stream: store lost tasks again: %w", err)
 		}
 		s.mu.Lock()
+		lane := s.laneOf(t, losses)
 		for i, place := range t.places {
 			p := tasks[i]
-			p.lane, p.entry, p.missed, p.at = t.lane, place.Entry, 0, time.Now()
+			p.stored(lane, place, was[i])
+			p.missed, p.at = 0, time.Now()
 			if place.Duplicate != "" && s.pending[p.task.ID] == p { // its lock was lost too, and another task has it now
 				s.refuse(p, place.Duplicate)
 			}
@@ -202,7 +208,7 @@ func (s *Session) replay(ctx context.Context, tasks []*sent) error {
 
 // audit looks for tasks that are nowhere, as an operator's XTRIM or XDEL leaves them.
 func (s *Session) audit(ctx context.Context) error {
-	old := s.snapshot(func(p *sent) bool { return p.entry != "" && time.Since(p.at) >= auditEvery-keepEvery })
+	old := s.snapshot(func(p *sent) bool { return p.lane != "" && time.Since(p.at) >= auditEvery-keepEvery })
 	old = old[:min(len(old), auditTasks)]
 	if len(old) == 0 {
 		return nil

@@ -62,7 +62,7 @@ type sent struct {
 	order  script.LaneTask
 	size   int
 	lane   string // where it is stored, "" when it is not yet
-	entry  string // "" when not known
+	entry  string // "" when it was not there any more when its place was told
 	at     time.Time
 	missed int // audits in a row that found it nowhere
 }
@@ -220,16 +220,14 @@ func (s *Session) store(ctx context.Context, t *ticket, batch []*sent) (n int, e
 	lane := s.laneOf(t, losses)
 	for i, place := range t.places {
 		p := batch[i]
-		p.lane = lane
-		switch {
-		case place.Full:
+		if place.Full {
 			delete(s.pending, p.task.ID)
 			err = ErrQueueFull
 			continue
-		case place.Duplicate != "":
+		}
+		p.stored(lane, place, "")
+		if place.Duplicate != "" {
 			s.refuse(p, place.Duplicate)
-		case p.entry == "": // unless it has moved already
-			p.entry = place.Entry
 		}
 		n++
 	}
@@ -332,6 +330,18 @@ func (s *Session) cancel(ctx context.Context, id string) error {
 	}
 	_, err := s.client.store.scripts.Cancel(ctx, s.keys, s.client.store.group, []script.TaskRef{{ID: id, Entry: p.place()}})
 	return err
+}
+
+// stored notes where a task is, unless it has moved already: the notice of that was faster than the answer. was is its entry before.
+func (p *sent) stored(lane string, place script.Place, was string) {
+	p.lane = lane
+	switch {
+	case p.entry != was:
+	case p.order.Delayed():
+		p.entry = wire.MovedDue
+	default:
+		p.entry = place.Entry
+	}
 }
 
 // place is the entry, as far as there is one.

@@ -34,9 +34,12 @@ type LaneTask struct {
 	UniqueTTL time.Duration
 }
 
+// Delayed tells whether it is stored to run later.
+func (t *LaneTask) Delayed() bool { return t.After > 0 || t.At > 0 }
+
 // Place is what became of one task of a [Lane].
 type Place struct {
-	Entry     string // its entry, when it was stored by this call and is not delayed
+	Entry     string // its entry, unless it is delayed, or was stored by an earlier try and is done
 	Duplicate string // the ID of the task that holds the uniqueness lock
 	Full      bool   // refused: the queue is full; it took no number
 }

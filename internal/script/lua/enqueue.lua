@@ -3,8 +3,8 @@
 -- KEYS tasks producer due body counts control [unique...]
 -- ARGV first ttl limit, then per task: options header payload
 -- options: '' | d<ms from now> | a<unix ms>, and u<index into KEYS>:<ttl ms>
--- returns status ('OK', 'GAP'), the lane's last number, then per task: '<entry>' stored, '@' delayed, '=<id>' duplicate of, '' stored by an earlier try, '!' queue full
--- The lane's value is '<last number>' and, for the last call, ' <number>:<id>' for each duplicate: a retry gets the same answers.
+-- returns status ('OK', 'GAP'), the lane's last number, then per task: '<entry>' stored, '@' delayed, '=<id>' duplicate of, '' stored by an earlier try and not there any more, or delayed, '!' queue full
+-- The lane's value is '<last number>' and, for the last call, ' e<first entry>+<last entry>' and ' <number>:<id>' for each duplicate: a retry gets the same answers.
 local first, ttl, limit = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
 local lane = redis.call('GET', KEYS[2]) or '0'
 local last = tonumber(string.match(lane, '^%d+'))
@@ -17,6 +17,16 @@ local answer = {'OK', last}
 for i = 1, skip do
   local dup = string.match(lane, ' ' .. string.format('%.0f', first + i - 1) .. ':(%w+)')
   answer[2 + i] = dup and ('=' .. dup) or ''
+end
+local low, high
+if skip > 0 then low, high = string.match(lane, ' e([%d-]+)%+([%d-]+)') end
+if low then
+  local entries = {}
+  for _, entry in ipairs(redis.call('XRANGE', KEYS[1], low, high)) do entries[string.sub(entry[2][4] or '', 1, 26)] = entry[1] end
+  for i = 1, skip do
+    local entry = entries[string.sub(ARGV[3 * i + 2], 1, 26)]
+    if answer[2 + i] == '' and entry then answer[2 + i] = entry end
+  end
 end
 if skip == n then
   redis.call('PEXPIRE', KEYS[2], ttl) -- a write, so that WAIT on this connection covers what the earlier try stored
@@ -36,6 +46,7 @@ if special then
   now = tonumber(time[1]) * 1000 + math.ceil(tonumber(time[2]) / 1000) -- rounded down, a delay could end early
 end
 local dups, stored, earliest = '', 0, nil
+low, high = nil, nil
 if skip > 0 then dups = string.match(lane, '^%d+(.*)$') end
 
 for i = skip + 1, n do
@@ -69,11 +80,14 @@ for i = skip + 1, n do
   else
     answer[2 + i] = redis.call('XADD', KEYS[1], '*', 'v', '1', 'task', header, 'payload', payload)
     stored = stored + 1
+    high = answer[2 + i]
+    low = low or high
   end
   answer[2] = first + i - 1
 end
 
 if answer[2] > last then
+  if low and skip == 0 then dups = ' e' .. low .. '+' .. high .. dups end
   redis.call('SET', KEYS[2], string.format('%.0f', answer[2]) .. dups, 'PX', ttl)
 end
 if stored > 0 then redis.pcall('HINCRBY', KEYS[5], 'enqueued', stored) end
