@@ -44,6 +44,7 @@ const (
 	handlersPerCPU     = 4
 	maxConcurrency     = 100_000
 	maxWeight          = 1_000_000
+	maxTimeout         = 100 * 365 * 24 * time.Hour // what is added to it must not overflow
 	minLease           = 100 * time.Millisecond
 )
 
@@ -69,6 +70,7 @@ func (c Config) normalize() (Config, error) {
 	c.Backoff.Max = orDefault(c.Backoff.Max, max(defaultBackoffMax, c.Backoff.Min))
 	c.Lease = orDefault(c.Lease, defaultLease)
 	c.Drain = orDefault(c.Drain, defaultDrain)
+	c.Timeout = min(c.Timeout, maxTimeout)
 	report(c.Backoff.Min <= c.Backoff.Max, "Backoff.Min is %v, above Backoff.Max, %v", c.Backoff.Min, c.Backoff.Max)
 	for i, m := range c.Middleware {
 		report(m != nil, "Middleware[%d] is nil", i)

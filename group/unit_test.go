@@ -307,3 +307,11 @@ func TestLimiterLetsOneThroughAMinute(t *testing.T) {
 		}
 	})
 }
+
+func TestTheLongestTimeoutDoesNotOverflow(t *testing.T) {
+	t.Parallel()
+	c, err := Config{Timeout: 1<<63 - 1}.normalize()
+	if err != nil || c.Timeout+stuckGrace < c.Timeout {
+		t.Errorf("%v and %v is %v, %v", c.Timeout, stuckGrace, c.Timeout+stuckGrace, err)
+	}
+}

@@ -116,6 +116,24 @@ func TestPromoteOfARetryKeepsOneMark(t *testing.T) {
 	}
 }
 
+func TestPromoteMovesAFewMegabytesAtOnce(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	const tasks, size = 7, 1 << 20
+	for i := range tasks {
+		one := task(i)
+		one.Payload = make([]byte, size)
+		q.delay(t, one, 1)
+	}
+	left := tasks
+	for _, want := range []int{4, 3} {
+		moved, next, err := q.Promote(t.Context(), q.keys, 100)
+		if left -= moved; err != nil || moved != want || (next == 0) != (left > 0) {
+			t.Errorf("moved %d, next %v, %v, want %d", moved, next, err, want)
+		}
+	}
+}
+
 func TestPromoteMeetsWhatIsNoTask(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)

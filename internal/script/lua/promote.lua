@@ -7,10 +7,12 @@
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local ids = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', string.format('%.0f', now), 'LIMIT', 0, ARGV[1])
-local moved = 0
+local moved, bytes = 0, 0
 redis.call('XLEN', KEYS[1]) -- a stream of a wrong type must not cost the tasks
 for _, id in ipairs(ids) do
+  if bytes > 4194304 then break end -- others wait while this runs
   local body = redis.call('HGET', KEYS[3], id)
+  bytes = bytes + #(body or '')
   redis.call('ZREM', KEYS[2], id)
   redis.call('HDEL', KEYS[3], id)
   local version, header, start = string.match(body or '', '^(%d+) ([^\n]*)\n()')
