@@ -216,7 +216,7 @@ func TestEnqueueAllStopsAtTheFirstError(t *testing.T) {
 		stored int
 		taken  int // at most
 	}{
-		"the queue is full": {stream.ClientConfig{MaxQueue: 2500}, func(int) string { return "x" }, stream.ErrQueueFull, 2500, 3001},
+		"the queue is full": {stream.ClientConfig{MaxQueue: 2500}, func(int) string { return "x" }, stream.ErrQueueFull, 2500, 4501}, // one round trip refused, one gathered
 		"one is too large": {stream.ClientConfig{MaxPayload: 100}, func(i int) string {
 			return strings.Repeat("x", i/1500*200)
 		}, stream.ErrPayloadTooLarge, 1500, 1501},
@@ -272,4 +272,21 @@ func TestReplicas(t *testing.T) {
 		t.Errorf("two replicas of one: got %d, %v, want 2 stored and ErrNotReplicated", n, err)
 	}
 	wantStored(t, rdb, 4)
+}
+
+func TestEnqueueAllStoresWhatASlowSequenceHasYielded(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Start(t).Client(t)
+	client := newClient(t, rdb, stream.ClientConfig{})
+	n, err := echo.EnqueueAll(t.Context(), client, func(yield func(string) bool) {
+		for i := range int64(3) {
+			if !yield("x") {
+				return
+			}
+			eventually(t, func() bool { return length(t, rdb, "wm:{q}:tasks") == i+1 }, "what was yielded is stored while the sequence waits")
+		}
+	})
+	if n != 3 || err != nil {
+		t.Errorf("got %d, %v, want 3 and no error", n, err)
+	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"time"
 
 	"github.com/athoune/worker-machine/internal/script"
@@ -54,57 +53,6 @@ func (o *order) outcome(t *ticket) (id string, err error) {
 	default:
 		return o.task.ID, nil
 	}
-}
-
-// EnqueueAll stores a task for each input, many to a round trip; it holds no more of them than one round trip takes. It stops at
-// the first error and says how many were stored for certain. A duplicate under [Unique] counts as stored.
-func (f Func[In, Out]) EnqueueAll(ctx context.Context, c *Client, inputs iter.Seq[In], options ...Option) (n int, err error) {
-	l, err := c.lane(f.queue())
-	if err != nil {
-		return 0, f.wrap("enqueue all", err)
-	}
-	t := &ticket{}
-	flush := func() error {
-		stored, err := l.storeAll(ctx, t)
-		n += stored
-		t = &ticket{tasks: t.tasks[:0]}
-		return err
-	}
-	for in := range inputs {
-		o, err := f.order(c, in, options)
-		if err != nil {
-			err = errors.Join(err, flush()) // what came before it is stored
-			return n, f.wrap("enqueue all", err)
-		}
-		if len(t.tasks) > 0 && (len(t.tasks) >= maxBatchTasks || t.size+o.size() > maxBatchBytes) {
-			if err = flush(); err != nil {
-				return n, f.wrap("enqueue all", err)
-			}
-		}
-		t.tasks, t.size, t.replicas = append(t.tasks, o.laneTask()), t.size+o.size(), o.replicas
-	}
-	err = flush()
-	return n, f.wrap("enqueue all", err)
-}
-
-// storeAll stores a ticket and counts what is stored: those before the first one that was refused.
-func (l *lane) storeAll(ctx context.Context, t *ticket) (n int, err error) {
-	if len(t.tasks) == 0 {
-		return 0, nil
-	}
-	if err = l.store(ctx, t); err != nil {
-		return 0, err
-	}
-	for _, place := range t.places {
-		if place.Full {
-			return n, ErrQueueFull
-		}
-		n++
-	}
-	if t.copies < t.replicas {
-		return n, fmt.Errorf("%w: %d of %d", ErrNotReplicated, t.copies, t.replicas)
-	}
-	return n, nil
 }
 
 // Task makes a task that [Session.Send] takes. Options that say when or whether it is stored do not fit it: After, At, Unique, Replicas.

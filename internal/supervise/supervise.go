@@ -31,7 +31,7 @@ type Loop struct {
 
 // Options tunes [Run]. The zero value is ready to use.
 type Options struct {
-	Logger     *zap.Logger   // restarts and panics are logged here; nil is silent
+	Logger     *zap.Logger   // the first failure of a trouble is a warning, further ones are debug; nil is silent
 	MinBackoff time.Duration // the first restart waits at most this long; default 50ms
 	MaxBackoff time.Duration // no restart waits longer; default 5s. A loop that ran longer than this starts at MinBackoff again
 }
@@ -108,7 +108,7 @@ func allDone(runners []*runner) <-chan struct{} {
 // keepRunning runs the loop again and again; it returns an error only when that is fatal.
 func (r *runner) keepRunning(ctx context.Context) error {
 	log := r.opts.Logger.With(zap.String("loop", r.loop.Name))
-	ceiling := r.opts.MinBackoff
+	ceiling, level := r.opts.MinBackoff, zap.WarnLevel
 	for {
 		began := time.Now()
 		err := r.runOnce(ctx)
@@ -125,11 +125,12 @@ func (r *runner) keepRunning(ctx context.Context) error {
 			return nil
 		}
 		if time.Since(began) > r.opts.MaxBackoff {
-			ceiling = r.opts.MinBackoff // it was well for a while
+			ceiling, level = r.opts.MinBackoff, zap.WarnLevel // it was well for a while
 		}
 		// Full jitter: loops of many processes that failed together do not come back together.
 		wait := rand.N(ceiling) + 1
-		log.Warn("loop failed and is started again", zap.Error(err), zap.Duration("wait", wait))
+		log.Log(level, "loop failed and is started again", zap.Error(err), zap.Duration("wait", wait))
+		level = zap.DebugLevel // once is enough, until it was well
 		if !sleep(ctx, wait) {
 			return nil
 		}

@@ -78,7 +78,7 @@ func TestRunRestartsWithGrowingBoundedBackoff(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				core, logs := observer.New(zapcore.WarnLevel)
+				core, logs := observer.New(zapcore.DebugLevel)
 				var starts []time.Time
 				opts := supervise.Options{Logger: zap.New(core), MinBackoff: 10 * time.Millisecond, MaxBackoff: time.Second}
 				err := supervise.Run(t.Context(), opts, supervise.Loop{Name: "flaky", Run: func(context.Context) error {
@@ -93,6 +93,9 @@ func TestRunRestartsWithGrowingBoundedBackoff(t *testing.T) {
 				checkBackoff(t, starts, opts)
 				if got := logs.FilterField(zap.String("loop", "flaky")).Len(); got != 40 {
 					t.Errorf("logged %d restarts, want 40", got)
+				}
+				if got := logs.FilterLevelExact(zapcore.WarnLevel).Len(); got != 1 {
+					t.Errorf("warned %d times, want once for the whole trouble", got)
 				}
 				first, ok := logs.All()[0].ContextMap()["error"].(string)
 				if !ok || !strings.Contains(first, "broken") {
