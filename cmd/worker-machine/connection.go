@@ -54,7 +54,7 @@ func (a *app) connect(ctx context.Context, poolSize int) (*connection, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := check(ctx, target); err != nil {
+	if err := check(ctx, target, a.prefix); err != nil {
 		return nil, err
 	}
 	client := target.Client(func(t *redisurl.Tuning) { t.PoolSize = max(t.PoolSize, poolSize) })
@@ -73,7 +73,7 @@ func (c *connection) Close() {
 }
 
 // check asks the Redis once, without the many retries of a client that works.
-func check(ctx context.Context, target *redisurl.Target) error {
+func check(ctx context.Context, target *redisurl.Target, prefix string) error {
 	probe := target.Client(func(t *redisurl.Tuning) {
 		t.MaxRetries, t.DialAttempts = -1, 1
 		if t.DialTimeout == 0 {
@@ -92,19 +92,48 @@ func check(ctx context.Context, target *redisurl.Target) error {
 		}
 		return explain(target, err)
 	}
-	// A server without INFO, or a user who may not use it, is left to the commands that need it.
 	info, err := probe.Info(limited, "server").Result()
-	if version := versionIn(info); err == nil && version != "" && major(version) < oldestRedis {
+	if err != nil {
+		// A server without INFO, or a user who may not use it, is left to the commands that need it; but for a node of a cluster,
+		// which would send every command elsewhere.
+		if err := probe.Exists(limited, prefix+":sessions").Err(); isMoved(err) {
+			return explain(target, err)
+		}
+		return nil
+	}
+	if version := inInfo(info, "redis_version"); version != "" && major(version) < oldestRedis {
 		return fmt.Errorf("the Redis at %s is version %s; Worker Machine needs Redis 7.0 or Valkey 8 or newer", target.Addr(), version)
+	}
+	if target.Mode != redisurl.Cluster && inInfo(info, "redis_mode") == "cluster" {
+		return needsCluster(target)
 	}
 	return nil
 }
 
-func versionIn(info string) string {
+// isMoved tells the answers of a cluster's node to a client that takes it for a single server.
+func isMoved(err error) bool {
+	return redis.HasErrorPrefix(err, "MOVED") || redis.HasErrorPrefix(err, "ASK") || redis.HasErrorPrefix(err, "CLUSTERDOWN")
+}
+
+func needsCluster(target *redisurl.Target) error {
+	scheme, addr := "redis+cluster", target.Addr()
+	if target.Secure() {
+		scheme = "rediss+cluster"
+	}
+	remedy := addr
+	if _, _, err := net.SplitHostPort(addr); err != nil || target.Mode != redisurl.Single {
+		remedy = "host:port" // a socket, or what sentinels name
+	}
+	return fmt.Errorf("the Redis at %s is a node of a cluster, and the URL names a single server.\n"+
+		"Write the scheme %[2]s, as in %[2]s://host:port; here: %[2]s://%[3]s", addr, scheme, remedy)
+}
+
+// inInfo is the value of a field of INFO.
+func inInfo(info, field string) string {
 	lines := bufio.NewScanner(strings.NewReader(info))
 	for lines.Scan() {
-		if version, ok := strings.CutPrefix(lines.Text(), "redis_version:"); ok {
-			return plain.Short(strings.TrimSpace(version), 20)
+		if value, ok := strings.CutPrefix(lines.Text(), field+":"); ok {
+			return plain.Short(strings.TrimSpace(value), 20)
 		}
 	}
 	return ""
@@ -145,6 +174,8 @@ func explain(target *redisurl.Target, err error) error {
 		return fmt.Errorf("what answers at %s does not speak Redis (%s)", addr, plain.Short(text, 80))
 	case target.Mode == redisurl.Sentinel && errors.Is(err, redis.Nil):
 		return fmt.Errorf("the sentinels at %s know no primary named %s", strings.Join(target.Addrs, ", "), plain.Line(target.Master))
+	case target.Mode != redisurl.Cluster && isMoved(err):
+		return needsCluster(target)
 	case isReply(err):
 		return fmt.Errorf("the Redis at %s refuses to serve: %s", addr, text)
 	}

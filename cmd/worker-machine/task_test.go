@@ -221,6 +221,16 @@ func TestArrangements(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 	wantAll(t, errs, "the sentinels at "+sentinels.Addr+" know no primary named nobody")
+	for _, args := range [][]string{
+		{"stats"}, {"call", "f"}, {"enqueue", "f"}, {"map", "f"}, {"dead", "list"}, {"work", "--handle", "f=cat"},
+		{"demo", "--redis", "redis://" + cluster.Addrs()[0]},
+	} {
+		_, errs, code := consoleAt(t, "redis://"+cluster.Addrs()[0]).run("x\n", args...)
+		if code != exitFailed {
+			t.Errorf("%v of a cluster's node as a single server: exit code %d", args, code)
+		}
+		wantAll(t, errs, "is a node of a cluster", "redis+cluster://host:port", "redis+cluster://"+cluster.Addrs()[0])
+	}
 	for name, url := range map[string]string{
 		"cluster":  "redis+cluster://" + strings.Join(cluster.Addrs(), ","),
 		"sentinel": "redis+sentinel://" + sentinels.Addr + "/" + redistest.MasterName,
