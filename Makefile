@@ -49,6 +49,10 @@ fuzz: ## run every fuzz test for FUZZTIME (default 30s)
 bench: ## run every benchmark once
 	$(GO) test -run '^$$' -bench . -benchmem $(PACKAGES)
 
+.PHONY: compare
+compare: ## measure beside a bare program and other queues, about 20 minutes
+	cd bench && $(GO) run .
+
 .PHONY: integration
 integration: images ## the tests with several processes and real servers in containers, in full words
 	scripts/test -count=1 -v ./integration/...

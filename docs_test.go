@@ -45,12 +45,12 @@ func blocks(page, language string) []string {
 	return found
 }
 
-// TestGoBlocksAreExamples holds every ```go block to an example that runs: its paragraphs stand in one example file, in this order;
+// TestGoBlocksAreExamples holds every ```go block to an example or a program that runs: its paragraphs stand in one such file, in this order;
 // indentation and what is between paragraphs do not matter.
 func TestGoBlocksAreExamples(t *testing.T) {
 	t.Parallel()
 	examples := map[string]string{}
-	for _, pattern := range []string{"example*_test.go", "*/example*_test.go"} {
+	for _, pattern := range []string{"example*_test.go", "*/example*_test.go", "examples/*/main.go"} {
 		paths, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)
