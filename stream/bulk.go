@@ -19,7 +19,7 @@ func (f Func[In, Out]) EnqueueAll(ctx context.Context, c *Client, inputs iter.Se
 	b := &bulk{lane: l, next: &ticket{}, done: make(chan struct{})}
 	b.changed.L = &b.mu
 	go b.send(ctx)
-	defer b.finish() // also when the inputs panic
+	defer b.end() // also when the inputs panic
 	var bad error
 	for in := range inputs {
 		var o *order
@@ -57,12 +57,17 @@ func (b *bulk) add(o *order) bool {
 	return b.err == nil
 }
 
-// finish waits until all that was added is stored or has failed.
-func (b *bulk) finish() (n int, err error) {
+// end says that nothing is added any more.
+func (b *bulk) end() {
 	b.mu.Lock()
+	defer b.mu.Unlock()
 	b.ended = true
 	b.changed.Broadcast()
-	b.mu.Unlock()
+}
+
+// finish waits until all that was added is stored or has failed.
+func (b *bulk) finish() (n int, err error) {
+	b.end()
 	<-b.done
 	return b.n, b.err
 }

@@ -42,7 +42,7 @@ func main() {
 
 func run(ctx context.Context, addr string) error {
 	redisClient := redis.NewClient(&redis.Options{Addr: addr})
-	defer redisClient.Close() //nolint:errcheck // the program ends
+	defer redisClient.Close()
 	store, err := stream.NewStore(redisClient, stream.Config{})
 	if err != nil {
 		return err
