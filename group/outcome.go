@@ -178,13 +178,23 @@ func (f *feed) buryAs(flight *flight, reason string, cause error, item script.Bu
 			f.refused(meta)
 			return nil
 		}
-		f.log.Warn("a task is a dead letter", zap.String("task", meta.ID), zap.String("function", meta.Function),
-			zap.String("entry", meta.Entry), zap.Int("attempt", meta.Attempt), zap.String("reason", reason))
+		f.tellDead(meta, reason, cause)
 		if hook := w.cfg.Hooks.Dead; hook != nil {
 			hook(meta, reason, cause)
 		}
 		return nil
 	}})
+}
+
+// tellDead logs a dead letter. What a handler says may hold anything and stays in Redis; what is wrong with an entry is said.
+func (f *feed) tellDead(meta Metadata, reason string, cause error) {
+	if meta.ID == "" {
+		f.log.Warn("an entry is no task and becomes a dead letter",
+			zap.String("entry", meta.Entry), zap.String("reason", reason), zap.Error(cause))
+		return
+	}
+	f.log.Warn("a task is a dead letter", zap.String("task", meta.ID), zap.String("function", meta.Function),
+		zap.String("entry", meta.Entry), zap.Int("attempt", meta.Attempt), zap.String("reason", reason))
 }
 
 // cancel ends a task whose caller left before it started.
