@@ -169,3 +169,27 @@ func TestTasksRemovedByHandAreStoredAgainWhereverTheyAre(t *testing.T) {
 		})
 	}
 }
+
+func TestOutcomesThatComeAreNoOutage(t *testing.T) {
+	t.Parallel()
+	server := redistest.StartTCP(t)
+	proxy := redistest.NewProxy(t, server)
+	const retryFor = 500 * time.Millisecond
+	session := openSession(t, newClient(t, proxy.Client(t), stream.ClientConfig{RetryFor: retryFor}))
+	startGroup(t, server.Client(t))
+	startWorker(t, server.Client(t), answer)
+	proxy.CutBeforeRequest(func(request []byte) bool { return bytes.Contains(request, []byte(":context:")) }) // each look of the session
+	for began := time.Now(); time.Since(began) < 6*retryFor; {
+		sent := send(t, session, 1)
+		for len(sent) > 0 {
+			outcomes, err := session.Next(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, o := range outcomes {
+				delete(sent, o.TaskID)
+			}
+		}
+	}
+	proxy.CutBeforeRequest(nil)
+}
