@@ -65,7 +65,9 @@ func (a *app) root() *cobra.Command {
 		PersistentPreRunE: func(*cobra.Command, []string) error { return a.prepare() },
 		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		Args:              noArgs,
+		Version:           versionText(buildVersion()),
 	}
+	root.SetVersionTemplate("worker-machine {{.Version}}\n")
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.redis, "redis", "", "URL of the Redis (default $REDIS_URL, or "+defaultRedis+")")
 	flags.StringVar(&a.prefix, "prefix", "wm", "what all keys in Redis begin with")
@@ -78,8 +80,29 @@ func (a *app) root() *cobra.Command {
 		a.enqueueCommand(), a.callCommand(), a.mapCommand(),
 		a.statsCommand(), a.deadCommand(), a.versionCommand(),
 	)
+	root.InitDefaultHelpCmd()
+	strictHelp(root)
 	a.watchStart(root)
 	return root
+}
+
+// strictHelp makes the help for a command that does not exist an error.
+func strictHelp(root *cobra.Command) {
+	help, _, err := root.Find([]string{"help"})
+	if err != nil {
+		return
+	}
+	help.Run, help.RunE = nil, func(_ *cobra.Command, args []string) error {
+		about, rest, err := root.Find(args)
+		if err != nil || about == root && len(rest) > 0 {
+			return noArgs(root, args)
+		}
+		if about.HasSubCommands() && len(rest) > 0 {
+			return noArgs(about, rest)
+		}
+		about.InitDefaultHelpFlag()
+		return about.Help()
+	}
 }
 
 // watchStart notes when a command begins its work: an error before that is one of the command line.

@@ -83,6 +83,8 @@ func TestUsageErrors(t *testing.T) {
 		"dead without choice":     {[]string{"dead", "purge"}, "or use --all"},
 		"dead with both":          {[]string{"dead", "replay", "--all", "1-0"}, "or use --all"},
 		"demo delay":              {[]string{"demo", "--delay", "0s"}, "--delay"},
+		"help for nothing":        {[]string{"help", "nosuch"}, `unknown command "nosuch"`},
+		"help for less":           {[]string{"help", "dead", "lst"}, "did you mean list?"},
 		"dev port":                {[]string{"dev", "--port", "70000"}, "--port"},
 	}
 	server := redistest.Start(t)
@@ -105,6 +107,7 @@ func TestBadURLs(t *testing.T) {
 	t.Parallel()
 	for _, url := range []string{
 		"redis://:" + canary + "/x@h", "http://:" + canary + "@h", "redis://u:" + canary, canary + "@h:1", "redis://:" + canary + "@h:port",
+		canary, canary + "/1", "redis://h," + canary, "redis://h?ca=/" + canary, "rediss://h?ca=/" + canary,
 		"redis://:" + canary + "%zz@h", "redis://h?password=" + canary, "redis+sentinel://:" + canary + "@h",
 	} {
 		for _, args := range [][]string{
@@ -219,6 +222,13 @@ func TestVersionAndCompletion(t *testing.T) {
 	t.Parallel()
 	c := consoleAt(t, "redis://127.0.0.1:1")
 	wantAll(t, c.must("", "version"), "worker-machine ", "go1.")
+	if got, want := c.must("", "--version"), c.must("", "version"); got != want {
+		t.Errorf("--version prints %q, want %q", got, want)
+	}
+	if got, want := c.must("", "help", "dead", "list"), c.must("", "dead", "list", "--help"); got != want {
+		t.Errorf("help dead list prints %q, want %q", got, want)
+	}
+	wantAll(t, c.must("", "help"), "Available Commands:")
 	wantAll(t, c.must("", "version", "--json"), `"version":`, `"platform":`)
 	wantAll(t, c.must("", "completion", "bash"), "worker-machine")
 	wantAll(t, c.must("", "__complete", "--log-level", ""), "debug\n", "error\n")

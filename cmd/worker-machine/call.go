@@ -11,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/athoune/worker-machine/cmd/worker-machine/internal/census"
 	"github.com/athoune/worker-machine/cmd/worker-machine/internal/plain"
 	"github.com/athoune/worker-machine/stream"
 )
@@ -91,11 +90,11 @@ func (a *app) call(ctx context.Context, f *taskFlags, args []string, wait time.D
 			limited, cancel = context.WithTimeoutCause(ctx, wait, fmt.Errorf("no result within --wait %v; the task is cancelled unless it has started", wait))
 			defer cancel()
 		}
-		defer a.hintWithoutWorkers(limited, client.Store(), f.queue)()
+		defer a.startHints(limited, &hints{store: client.Store(), trouble: order.trouble, queue: f.queue})()
 		began := time.Now()
 		result, err := order.fn.Call(limited, client, order.payload, order.options...)
 		if limited.Err() != nil && err != nil {
-			return context.Cause(limited)
+			return withoutWorkers(ctx, client.Store(), f.queue, context.Cause(limited))
 		}
 		if a.json {
 			return a.printCalled(called{Queue: f.queue, Function: order.fn.Name, Seconds: time.Since(began).Seconds()}, result, err)
@@ -147,29 +146,3 @@ type shownError struct {
 
 func (e *shownError) Error() string { return e.text }
 func (e *shownError) Unwrap() error { return e.cause }
-
-// workersPatience is how long a command waits for a result before it looks whether anybody works on it.
-const workersPatience = 2 * time.Second
-
-// hintWithoutWorkers tells a waiting person, once, that the queue has no worker. The function it returns ends that.
-func (a *app) hintWithoutWorkers(ctx context.Context, store *stream.Store, queue string) (stop func()) {
-	ctx, cancel := context.WithCancel(ctx)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		timer := time.NewTimer(workersPatience)
-		defer timer.Stop()
-		select {
-		case <-ctx.Done():
-			return
-		case <-timer.C:
-		}
-		if n, err := census.Workers(ctx, store, queue); err == nil && n == 0 {
-			a.note("no worker reads queue %s yet; start one: worker-machine work --queue %s --handle 'NAME=PROGRAM ARGS'", queue, queue)
-		}
-	}()
-	return func() {
-		cancel()
-		<-done
-	}
-}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"go.uber.org/zap"
 
 	"github.com/athoune/worker-machine/cmd/worker-machine/internal/plain"
 	"github.com/athoune/worker-machine/cmd/worker-machine/internal/redisurl"
@@ -43,13 +44,36 @@ func (a *app) target() (*redisurl.Target, error) {
 
 // connection is a Redis that answered.
 type connection struct {
-	target *redisurl.Target
-	client redis.UniversalClient
-	store  *stream.Store
+	target  *redisurl.Target
+	client  redis.UniversalClient
+	store   *stream.Store
+	trouble *trouble // nil of a command that does not go on trying
+	stop    context.CancelFunc
 }
 
-// connect finds the Redis and makes sure that it can be used, within a few seconds. poolSize 0 leaves the size to the client.
-func (a *app) connect(ctx context.Context, poolSize int) (*connection, error) {
+// connect finds the Redis and makes sure that it can be used, within a few seconds.
+func (a *app) connect(ctx context.Context) (*connection, error) {
+	c, err := a.reach(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return a.with(c, a.log)
+}
+
+// connectPatiently is connect for commands that go on while Redis is away, and tell.
+func (a *app) connectPatiently(ctx context.Context) (*connection, error) {
+	c, err := a.reach(ctx)
+	if err != nil {
+		return nil, err
+	}
+	watched, stop := context.WithCancel(context.WithoutCancel(ctx))
+	c.stop = stop
+	c.trouble = &trouble{app: a, addr: c.target.Addr(), client: c.client, ctx: watched}
+	return a.with(c, c.trouble.quiet(a.log))
+}
+
+// reach makes sure that the Redis can be used.
+func (a *app) reach(ctx context.Context) (*connection, error) {
 	target, err := a.target()
 	if err != nil {
 		return nil, err
@@ -57,17 +81,24 @@ func (a *app) connect(ctx context.Context, poolSize int) (*connection, error) {
 	if err := check(ctx, target, a.prefix); err != nil {
 		return nil, err
 	}
-	client := target.Client(func(t *redisurl.Tuning) { t.PoolSize = max(t.PoolSize, poolSize) })
-	store, err := stream.NewStore(client, stream.Config{Prefix: a.prefix, Logger: a.log})
-	if err != nil {
-		_ = client.Close()
+	return &connection{target: target, client: target.Client(nil)}, nil
+}
+
+// with adds the store.
+func (a *app) with(c *connection, log *zap.Logger) (_ *connection, err error) {
+	if c.store, err = stream.NewStore(c.client, stream.Config{Prefix: a.prefix, Logger: log}); err != nil {
+		_ = c.client.Close()
 		return nil, err
 	}
-	return &connection{target: target, client: client, store: store}, nil
+	return c, nil
 }
 
 // Close closes the connections.
 func (c *connection) Close() {
+	if c.trouble != nil {
+		c.stop()
+		c.trouble.pings.Wait()
+	}
 	_ = c.store.Close()
 	_ = c.client.Close()
 }

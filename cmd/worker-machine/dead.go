@@ -27,8 +27,7 @@ type deadFlags struct {
 }
 
 const (
-	shownCause   = 60 // characters in a table
-	shownPayload = 40
+	shownPayload = 40  // characters in a table; errors are shown whole, as their end says what to do
 	lettersInOne = 200 // replayed or purged in one go
 )
 
@@ -68,7 +67,7 @@ func (a *app) deadListCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "list",
 		Short:   "List dead letters, newest first",
-		Long:    "List dead letters, newest first. Payloads and errors are shortened, and made safe to print; --json has all of them.",
+		Long:    "List dead letters, newest first. Payloads are shortened, and all is made safe to print; --json has the whole payloads.",
 		Example: "  worker-machine dead list --queue web --limit 100\n  worker-machine dead list --queue web --limit 0 --json",
 		Args:    noArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return a.deadList(cmd.Context(), &f) },
@@ -139,7 +138,7 @@ func (a *app) deadList(ctx context.Context, f *deadFlags) error {
 	if err := wire.CheckName("queue", f.queue); err != nil {
 		return usagef("--queue: %w", err)
 	}
-	target, err := a.connect(ctx, 0)
+	target, err := a.connect(ctx)
 	if err != nil {
 		return err
 	}
@@ -172,7 +171,7 @@ func (a *app) deadList(ctx context.Context, f *deadFlags) error {
 		a.note("no dead letters in queue %s", f.queue)
 		return nil
 	}
-	return plain.Table(a.stdout, []string{"id", "time", "function", "attempt", "reason", "error", "payload"}, rows)
+	return plain.Table(a.stdout, []string{"id", "time", "function", "attempt", "reason", "payload", "error"}, rows)
 }
 
 func recordOf(letter reclaim.DeadLetter) letterRecord {
@@ -191,7 +190,7 @@ func letterRow(letter reclaim.DeadLetter) []string {
 	}
 	return []string{
 		letter.ID, letter.Time.Local().Format(time.DateTime), plain.Short(letter.Function, shownPayload), strconv.Itoa(letter.Attempt),
-		plain.Short(letter.Reason, shownPayload), plain.Short(letter.Error, shownCause), plain.Short(payload, shownPayload),
+		plain.Short(letter.Reason, shownPayload), plain.Short(payload, shownPayload), plain.Line(letter.Error),
 	}
 }
 
@@ -220,7 +219,7 @@ func (a *app) settle(ctx context.Context, f *deadFlags, ids []string, d deed) er
 	if err := f.check(ids); err != nil {
 		return err
 	}
-	target, err := a.connect(ctx, 0)
+	target, err := a.connect(ctx)
 	if err != nil {
 		return err
 	}

@@ -68,7 +68,7 @@ func (a *app) demo(ctx context.Context, delay time.Duration) (err error) {
 		a.redis = server.URL()
 	}
 	a.prefix += "-demo-" + strings.ToLower(stream.NewID())
-	target, err := a.connect(ctx, 0)
+	target, err := a.connect(ctx)
 	if err != nil {
 		return err
 	}

@@ -29,7 +29,7 @@ func (a *app) demoWorkerCommand() *cobra.Command {
 var errOrphaned = errors.New("the demo is over")
 
 func (a *app) demoWorker(ctx context.Context) error {
-	target, err := a.connect(ctx, 0)
+	target, err := a.connect(ctx)
 	if err != nil {
 		return err
 	}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -70,11 +72,46 @@ func (a *app) dev(ctx context.Context, port int) error {
 
 // selfName is how this program is called again from a shell.
 func selfName() string {
-	path, err := os.Executable()
-	switch {
-	case err != nil:
-	case strings.Contains(path, string(filepath.Separator)+"go-build"): // go run, whose binary is gone afterwards
-		return "go run ./cmd/worker-machine"
+	executable, err := os.Executable()
+	if err != nil {
+		return fromSource
 	}
-	return "worker-machine"
+	return callName(os.Args[0], executable, exec.LookPath)
+}
+
+const fromSource = "go run ./cmd/worker-machine"
+
+// cached are the paths of binaries that go run makes: they are gone afterwards, or deep in the cache of builds.
+var cached = regexp.MustCompile(`[/\\]go-build|[/\\]b001[/\\]exe[/\\]|[/\\][0-9a-f]{64}-d[/\\]`)
+
+// callName is the way the program was called if that works again, its name if the shell finds this very binary, and otherwise the
+// way that works in its source.
+func callName(arg0, executable string, lookPath func(string) (string, error)) string {
+	const name = "worker-machine"
+	if strings.ContainsRune(arg0, filepath.Separator) && !cached.MatchString(arg0) && !cached.MatchString(executable) && isSameFile(arg0, executable) {
+		return shellWord(arg0)
+	}
+	if found, err := lookPath(name); err == nil && isSameFile(found, executable) {
+		return name
+	}
+	return fromSource
+}
+
+func isSameFile(a, b string) bool {
+	first, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	second, err := os.Stat(b)
+	return err == nil && os.SameFile(first, second)
+}
+
+var plainWord = regexp.MustCompile(`^[A-Za-z0-9/._+@%-]+$`)
+
+// shellWord quotes a word for a shell when it has to be.
+func shellWord(word string) string {
+	if plainWord.MatchString(word) {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }

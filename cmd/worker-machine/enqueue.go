@@ -63,6 +63,7 @@ type order struct {
 	fn      stream.Func[[]byte, []byte]
 	payload []byte
 	options []stream.Option
+	trouble *trouble // of the connection it goes through
 }
 
 // withClient reads the command line, connects and calls use.
@@ -75,21 +76,21 @@ func (a *app) withClient(ctx context.Context, f *taskFlags, args []string, use f
 	if err != nil {
 		return err
 	}
-	target, err := a.connect(ctx, 0)
+	target, err := a.connectPatiently(ctx)
 	if err != nil {
 		return err
 	}
 	defer target.Close()
 	payload, err := a.payload(args[1:], f.maxPayload)
 	if err != nil {
-		return err
+		return advise(err)
 	}
 	client, err := stream.NewClient(target.store, f.config())
 	if err != nil {
 		return usagef("%w", err)
 	}
 	defer func() { _ = client.Close(context.WithoutCancel(ctx)) }()
-	return use(client, order{fn: fn, payload: payload, options: options})
+	return use(client, order{fn: fn, payload: payload, options: options, trouble: target.trouble})
 }
 
 // advise adds what to do to errors that a person at the command line can act on.

@@ -21,10 +21,13 @@ func main() {
 	os.Exit(withSignals())
 }
 
-// withSignals runs the command line of the process. The first ctrl-C or SIGTERM ends its context, the second one its patience.
+// withSignals runs the command line of the process. The first ctrl-C, SIGTERM or SIGHUP ends its context, the second one its patience.
 func withSignals() int {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	if !signal.Ignored(syscall.SIGHUP) { // as nohup wants it
+		signal.Notify(signals, syscall.SIGHUP)
+	}
 	// A reader that went away (| head) is an error of a write and not the end of the process: tasks that wait are cancelled.
 	// Notify and not Ignore: programs that we start would inherit the latter.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
@@ -32,7 +35,8 @@ func withSignals() int {
 	ctx, stop := context.WithCancelCause(context.Background()) // the root of all contexts
 	quit, quitNow := context.WithCancel(context.Background())
 	go func() {
-		stop(fmt.Errorf("%w by %v", errInterrupted, <-signals))
+		<-signals
+		stop(errInterrupted)
 		<-signals
 		quitNow()
 	}()

@@ -198,7 +198,7 @@ func (c *console) process(args ...string) (cmd *exec.Cmd, stdout, stderr *transc
 func TestSignalsOfAProcess(t *testing.T) {
 	t.Parallel()
 	c := newConsole(t)
-	for name, sig := range map[string]os.Signal{"ctrl-C": os.Interrupt, "SIGTERM": syscall.SIGTERM} {
+	for name, sig := range map[string]os.Signal{"ctrl-C": os.Interrupt, "SIGTERM": syscall.SIGTERM, "SIGHUP": syscall.SIGHUP} {
 		cmd, _, stderr := c.process("work", "--handle", "f=cat")
 		stderr.await(t, "ready: worker ")
 		if err := cmd.Process.Signal(sig); err != nil {
@@ -209,6 +209,24 @@ func TestSignalsOfAProcess(t *testing.T) {
 		}
 		wantAll(t, stderr.String(), "stopping: ", "stopped\n")
 	}
+}
+
+func TestHangupCancelsACall(t *testing.T) {
+	t.Parallel()
+	c := newConsole(t)
+	cmd, _, stderr := c.process("call", "f")
+	backlog := func(want string) func() bool {
+		return func() bool { return strings.Contains(c.must("", "stats", "--json", "default"), want) }
+	}
+	redistest.Eventually(t, patience, backlog(`"backlog":1`), "the task is stored")
+	if err := cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err == nil || cmd.ProcessState.ExitCode() != exitFailed {
+		t.Errorf("it ended with %v", err)
+	}
+	wantAll(t, stderr.String(), "worker-machine: interrupted\n")
+	redistest.Eventually(t, patience, backlog(`"backlog":0`), "the task is cancelled")
 }
 
 func TestSecondSignalKillsWhatRuns(t *testing.T) {

@@ -94,7 +94,7 @@ func (a *app) mapLines(ctx context.Context, f *mapFlags, args []string) error {
 		if err != nil {
 			return err
 		}
-		defer a.hintWithoutWorkers(ctx, client.Store(), f.queue)()
+		defer a.startHints(ctx, &hints{store: client.Store(), trouble: order.trouble, queue: f.queue, batch: true, maxQueue: f.maxQueue})()
 		inputs := newInputs(a.stdin, f.null, f.maxPayload)
 		bar := a.newBar(f, inputs)
 		defer bar.finish()

@@ -41,7 +41,7 @@ func (a *app) stats(ctx context.Context, names []string, watch time.Duration) er
 	if watch < 0 {
 		return usagef("--watch: more than 0")
 	}
-	target, err := a.connect(ctx, 0)
+	target, err := a.connect(ctx)
 	if err != nil {
 		return err
 	}

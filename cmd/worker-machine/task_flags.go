@@ -140,6 +140,9 @@ func (a *app) payload(args []string, limit int) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the payload from stdin: %w", err)
 	}
+	if len(data) > limit {
+		return nil, fmt.Errorf("%w: stdin holds more than %d bytes", stream.ErrPayloadTooLarge, limit)
+	}
 	return data, nil
 }
 

@@ -65,6 +65,8 @@ func TestCallWithoutWorker(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 	wantAll(t, errs, "no worker reads queue lonely yet", "no result within --wait 2.5s")
+	_, errs, _ = c.run("", "call", "f", "--wait", "300ms", "--queue", "lonely")
+	wantAll(t, errs, "no result within --wait 300ms; the task is cancelled unless it has started; no worker reads queue lonely\n")
 	wantAll(t, c.must("", "stats", "--json", "lonely"), `"backlog":0,"running":0,"delayed":0,"dead":0`) // cancelled
 	s := c.start("call", "f")
 	redistest.Eventually(t, patience, func() bool {
@@ -104,7 +106,7 @@ func TestEnqueueLimits(t *testing.T) {
 	if code != exitFailed {
 		t.Errorf("a payload that is too large: exit code %d", code)
 	}
-	wantAll(t, errs, "the payload is too large", "--max-payload")
+	wantAll(t, errs, "the payload is too large: stdin holds more than 1048576 bytes", "--max-payload")
 	c.must(strings.Repeat("x", 1<<20+1), "enqueue", "f", "-", "--max-payload", "2000000", "--max-queue", "1")
 	_, errs, code = c.run("", "enqueue", "f", "--max-queue", "1")
 	if code != exitFailed {

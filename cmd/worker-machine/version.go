@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"runtime"
 	"runtime/debug"
 
@@ -18,7 +19,7 @@ func (a *app) versionCommand() *cobra.Command {
 			if a.json {
 				return a.printJSON(v)
 			}
-			return a.printf("worker-machine %s%s (%s, %s)\n", v.Version, commitText(v), v.Go, v.Platform)
+			return a.printf("worker-machine %s\n", versionText(v))
 		},
 	}
 }
@@ -61,4 +62,8 @@ func commitText(v version) string {
 		return " commit " + v.Commit[:min(short, len(v.Commit))] + " with changes"
 	}
 	return " commit " + v.Commit[:min(short, len(v.Commit))]
+}
+
+func versionText(v version) string {
+	return fmt.Sprintf("%s%s (%s, %s)", v.Version, commitText(v), v.Go, v.Platform)
 }

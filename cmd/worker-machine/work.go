@@ -92,7 +92,7 @@ func (a *app) work(ctx context.Context, f *workFlags) error {
 	if f.maxOutput < 1 {
 		return usagef("--max-output: at least 1")
 	}
-	target, err := a.connect(ctx, 0)
+	target, err := a.connectPatiently(ctx)
 	if err != nil {
 		return err
 	}
@@ -176,7 +176,7 @@ func awaitEnd(ctx context.Context, over <-chan error) error {
 }
 
 // workHooks log what the library does not: it keeps the words of strangers' programs out of its log, and the logger here makes
-// them safe to print.
+// them safe to print. That of dead letters stands for the library's line, which trouble.Check leaves out.
 func (a *app) workHooks() group.Hooks {
 	fields := func(m group.Metadata, more ...zap.Field) []zap.Field {
 		return append([]zap.Field{
@@ -191,7 +191,10 @@ func (a *app) workHooks() group.Hooks {
 			a.log.Info("task put off", fields(m, zap.Duration("wait", wait), zap.Error(err))...)
 		},
 		Dead: func(m group.Metadata, reason string, err error) {
-			a.log.Info("task failed for good", fields(m, zap.String("reason", reason), zap.Error(err))...)
+			if m.ID == "" {
+				return // an entry that is no task: the library tells the cause itself
+			}
+			a.log.Warn("task failed for good", fields(m, zap.String("entry", m.Entry), zap.String("reason", reason), zap.Error(err))...)
 		},
 	}
 }

@@ -32,10 +32,10 @@ func init() { //nolint:gochecknoinits // breaks the initialization cycle queryOp
 		"pool_size":         {set: poolSize},
 		"sentinel_user":     {secret: true, set: text(func(t *Target) *secret { return &t.sentinelUser })},
 		"sentinel_password": {secret: true, set: text(func(t *Target) *secret { return &t.sentinelPassword })},
-		"ca":                {}, // file with the certificates to trust instead of the system's
-		"cert":              {}, // file with the client's certificate
-		"key":               {}, // file with its key
-		"server_name":       {}, // name in the server's certificate when it is not the host's
+		"ca":                {secret: true}, // file with the certificates to trust instead of the system's
+		"cert":              {secret: true}, // file with the client's certificate
+		"key":               {secret: true}, // file with its key
+		"server_name":       {},             // name in the server's certificate when it is not the host's
 	}
 }
 

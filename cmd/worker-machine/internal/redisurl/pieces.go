@@ -58,9 +58,11 @@ func (p pieces) redact() string {
 			b.WriteByte(',')
 		}
 		_, err := hostPort(item, defaultPort)
-		b.WriteString(orHidden(item, item == "" || err == nil))
+		// A bare word may be a password alone, and so may the rest of one with a comma where only one host may stand.
+		expected := p.scheme != "" && (i == 0 || strings.ContainsAny(p.scheme, "+-"))
+		b.WriteString(orHidden(item, expected && (item == "" || err == nil)))
 	}
-	b.WriteString(orHidden(p.path, harmlessPath.MatchString(p.path)))
+	b.WriteString(orHidden(p.path, p.path == "" || p.scheme != "" && harmlessPath.MatchString(p.path)))
 	if p.query != "" {
 		b.WriteString("?" + redactQuery(p.query))
 	}
