@@ -71,8 +71,14 @@ func (a *app) look(ctx context.Context, h *hints) {
 	}
 	stuck := queue.Workers == 0 || queue.Counts["done"] == h.done // while tasks get done, a full queue is as it should be
 	h.done = queue.Counts["done"]
+	if h.batch && stuck && !h.full {
+		a.lookForRoom(ctx, h, queue)
+	}
+}
+
+// lookForRoom tells when a batch waits for room in the queue or in Redis.
+func (a *app) lookForRoom(ctx context.Context, h *hints, queue census.Queue) {
 	switch {
-	case h.full || !h.batch || !stuck:
 	case h.maxQueue > 0 && queue.Backlog+queue.Running+queue.Delayed >= h.maxQueue:
 		h.full = true
 		a.note("queue %s is full: it holds as many tasks as --max-queue %d allows; going on trying", h.queue, h.maxQueue)

@@ -224,7 +224,12 @@ func TestArrangements(t *testing.T) {
 	}
 	wantAll(t, errs, "the sentinels at "+sentinels.Addr+" know no primary named nobody")
 	for _, args := range [][]string{
-		{"stats"}, {"call", "f"}, {"enqueue", "f"}, {"map", "f"}, {"dead", "list"}, {"work", "--handle", "f=cat"},
+		{"stats"},
+		{"call", "f"},
+		{"enqueue", "f"},
+		{"map", "f"},
+		{"dead", "list"},
+		{"work", "--handle", "f=cat"},
 		{"demo", "--redis", "redis://" + cluster.Addrs()[0]},
 	} {
 		_, errs, code := consoleAt(t, "redis://"+cluster.Addrs()[0]).run("x\n", args...)
