@@ -87,6 +87,11 @@ func (s *Session) keep(ctx context.Context) error {
 	ticker := time.NewTicker(keepEvery)
 	defer ticker.Stop()
 	audited := time.Now()
+	if s.isUnheard() { // started again after an error: the next look is not to wait, or two lost answers make an outage
+		if err := s.restore(ctx); err != nil {
+			return err
+		}
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -111,7 +116,7 @@ func (s *Session) keep(ctx context.Context) error {
 // restore renews the reply stream and stores again what Redis has lost: all tasks when the reply stream is gone, since outcomes may have
 // gone with it; those of an earlier lane when the lane is.
 func (s *Session) restore(ctx context.Context) error {
-	kept, err := s.touch(ctx)
+	kept, err := s.touch(ctx, s.looks)
 	s.heard(err)
 	if err != nil {
 		return err
@@ -143,10 +148,18 @@ func (s *Session) restore(ctx context.Context) error {
 	return nil
 }
 
+// isUnheard tells whether the last look had no answer.
+func (s *Session) isUnheard() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.unheard
+}
+
 // heard notes whether Redis answers, and has Next tell when it has not for too long.
 func (s *Session) heard(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.unheard = err != nil
 	switch now := time.Now(); {
 	case err == nil:
 		s.answered, s.outage = now, nil
@@ -157,9 +170,9 @@ func (s *Session) heard(err error) {
 }
 
 // touch renews the reply stream, or makes it, and compares what the producer lane says with what was acknowledged.
-func (s *Session) touch(ctx context.Context) (kept bool, err error) {
+func (s *Session) touch(ctx context.Context, by *script.Runner) (kept bool, err error) {
 	id, acked := s.lane.acked()
-	state, err := s.client.store.scripts.Session(ctx, script.SessionKeys{Keys: s.keys, ID: s.id, Lane: id}, s.client.cfg.ReplyTTL)
+	state, err := by.Session(ctx, script.SessionKeys{Keys: s.keys, ID: s.id, Lane: id}, s.client.cfg.ReplyTTL)
 	if err != nil {
 		return false, err
 	}

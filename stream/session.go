@@ -38,6 +38,7 @@ type Session struct {
 	keys   wire.Keys
 	id     string
 	reader *conn.Reader
+	looks  *script.Runner // of keep, with the timeout of reads: shorter than that of most clients
 
 	mu        sync.Mutex
 	pending   map[string]*sent
@@ -48,6 +49,7 @@ type Session struct {
 	closed    bool
 	answered  time.Time // when Redis last did, or its absence was last told
 	outage    error     // for Next to tell
+	unheard   bool      // the last look had no answer
 
 	wake   chan struct{} // ready, closed or outage has changed
 	loss   chan struct{} // Redis has lost data
@@ -79,7 +81,7 @@ func (c *Client) OpenSession(ctx context.Context, queue string) (*Session, error
 		return nil, fmt.Errorf("stream: open session: %w", err)
 	}
 	s := &Session{
-		client: c, lane: l, queue: l.queue, keys: l.keys, id: NewID(), reader: reader, cursor: "0-0",
+		client: c, lane: l, queue: l.queue, keys: l.keys, id: NewID(), reader: reader, looks: c.store.scripts.With(reader.Client()), cursor: "0-0",
 		answered: time.Now(), pending: make(map[string]*sent), wake: make(chan struct{}, 1), loss: make(chan struct{}, 1), ended: make(chan struct{}),
 	}
 	if err = s.create(ctx); err != nil {
@@ -102,7 +104,7 @@ func (c *Client) OpenSession(ctx context.Context, queue string) (*Session, error
 func (s *Session) create(ctx context.Context) error {
 	began := time.Now()
 	for attempt := 0; ; attempt++ {
-		_, err := s.touch(ctx)
+		_, err := s.touch(ctx, s.client.store.scripts)
 		if err == nil || ctx.Err() != nil {
 			return err
 		}

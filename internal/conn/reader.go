@@ -61,6 +61,9 @@ func NewReader(client redis.UniversalClient, block time.Duration) (*Reader, erro
 	return &Reader{client: own, block: block}, nil
 }
 
+// Client makes calls beside the reads, with the timeout of reads. It is closed with the Reader.
+func (r *Reader) Client() redis.UniversalClient { return r.client }
+
 // Close closes the connection.
 func (r *Reader) Close() error {
 	r.mu.Lock()

@@ -138,6 +138,21 @@ func TestWhatIsEndedIsNotMarkedAsAlone(t *testing.T) {
 	}
 }
 
+func TestCommitForgetsCrashesOfWhatIsNowhere(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	entry := q.running(t, "dead", 1)[0]
+	q.reclaim(t, script.ByLease, 1)
+	q.do(t, "xdel", q.keys.Tasks(), entry)
+	q.do(t, "xgroup", "delconsumer", q.keys.Tasks(), group, "me")
+	if late, err := q.Commit(t.Context(), q.batch(entry)); err != nil || len(late) != 1 {
+		t.Fatal(late, err)
+	}
+	if left := q.rdb.HGetAll(t.Context(), q.keys.Crashes()).Val(); len(left) != 0 {
+		t.Errorf("left for ever: %v", left)
+	}
+}
+
 func TestReclaimCountsWhatWasTrimmedAway(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)

@@ -22,14 +22,12 @@ else
     if not won[i] then late[#late + 1] = i end
   end
 end
+if redis.call('EXISTS', KEYS[4]) == 1 then -- also of late ones: somebody may have removed entry and consumer by hand
+  for i = 1, n do redis.pcall('HDEL', KEYS[4], ARGV[4 + i], ARGV[4 + i] .. '!') end
+end
 local count = n - #late
 if count == 0 then return late end
 
-if redis.call('EXISTS', KEYS[4]) == 1 then
-  for i = 1, n do
-    if not won or won[i] then redis.pcall('HDEL', KEYS[4], ARGV[4 + i], ARGV[4 + i] .. '!') end
-  end
-end
 local replies, order = {}, {}
 for i = 1, (#ARGV - 4 - n) / 4 do
   if not won or won[i] then
