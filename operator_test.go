@@ -109,7 +109,7 @@ func checkAnswers(t *testing.T, answers map[string]any, worker string) {
 	for name, want := range map[string][]string{
 		"XPENDING":      {"[2 ", worker + " 2"},
 		"XPENDING long": {worker},
-		"XRANGE":        {"[v 1 task ", ` getTitle h.trace=4bf92f35 payload "linuxfr.org"]`},
+		"XRANGE":        {"[v1 ", " getTitle h.trace=4bf92f35\n\"linuxfr.org\"]"},
 		"XLEN":          {"3"},
 		"XINFO":         {"name:" + worker, "pending:2", "idle:"},
 		"SMEMBERS":      {"web"},

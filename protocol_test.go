@@ -126,7 +126,7 @@ func TestProtocolTellsTheTruthAboutTasks(t *testing.T) {
 	}
 	for line := range strings.Lines(strings.Join(headers, "")) {
 		header := strings.TrimSuffix(line, "\n")
-		task, err := wire.DecodeBody("1 " + header + "\npayload")
+		task, err := wire.DecodeValue([]byte(header + "\npayload"))
 		if err != nil {
 			t.Errorf("%s: %v", header, err)
 		} else if again := task.Header(); again != header {

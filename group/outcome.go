@@ -131,7 +131,7 @@ func (f *feed) bury(flight *flight, reason string, err error) {
 
 // buryRaw makes a dead letter of an entry that is no task, so that it blocks nobody.
 func (f *feed) buryRaw(flight *flight, fields []string, err error) {
-	reason, kept := wire.ReasonMalformed, []string{"v", versionText, "raw", wire.Raw(fields)}
+	reason, kept := wire.ReasonMalformed, []string{"raw", wire.Raw(fields)}
 	if errors.Is(err, wire.ErrNewer) && len(fields) <= mostNewerFields {
 		// It is kept whole: once the workers are upgraded it can be replayed.
 		reason, kept = wire.ReasonNewer, slices.Clone(fields)
@@ -155,8 +155,6 @@ func (f *feed) buryCrashed(flight *flight) {
 	f.bury(flight, wire.ReasonCrash,
 		fmt.Errorf("%d workers died while they ran it, the last one with nothing beside it", flight.crashes))
 }
-
-const versionText = "1"
 
 // hold takes an entry in hand that is not to run; it reports false when it is in hand already.
 func (f *feed) hold(one *flight) bool {

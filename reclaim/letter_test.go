@@ -63,7 +63,7 @@ func TestListShowsWhatHappened(t *testing.T) {
 	}
 	b.bury(task, wire.ReasonFailed, "no such host")
 	b.ok(b.client.XAdd(t.Context(), &redis.XAddArgs{Stream: b.keys.Dead(), Values: []string{
-		"v", "1", "raw", `"hello" "world"`, "reason", wire.ReasonMalformed, "error", "fields are needed", "worker", "w2", "entry", "2-1",
+		"raw", `"hello" "world"`, "reason", wire.ReasonMalformed, "error", "fields are needed", "worker", "w2", "entry", "2-1",
 	}}).Err())
 	letters := b.list()
 	if len(letters) != 2 {
@@ -173,7 +173,7 @@ func TestLetterOfANewerVersionWaitsForTheUpgrade(t *testing.T) {
 	b := localBench(t)
 	task := wire.Task{ID: stream.NewID(), Function: "f", Attempt: 1, Payload: []byte("x")}
 	fields := append(task.Fields(), "reason", wire.ReasonNewer, "error", "upgrade")
-	fields[1] = "2"
+	fields[0] = "v2"
 	id, err := b.client.XAdd(t.Context(), &redis.XAddArgs{Stream: b.keys.Dead(), Values: fields}).Result()
 	b.ok(err)
 	if got := b.list(); len(got) != 1 || !strings.Contains(got[0].Raw, task.ID) {
@@ -190,7 +190,7 @@ func TestReplayGoesOnPastWhatCannotBeReplayed(t *testing.T) {
 	b := localBench(t)
 	good := b.buryMany(2)
 	malformed, err := b.client.XAdd(t.Context(), &redis.XAddArgs{
-		Stream: b.keys.Dead(), Values: []string{"v", "1", "raw", `"a" "b"`, "reason", "malformed"},
+		Stream: b.keys.Dead(), Values: []string{"raw", `"a" "b"`, "reason", "malformed"},
 	}).Result()
 	b.ok(err)
 	n, err := reclaim.Replay(t.Context(), b.store, queue, good[0], malformed, "1-1", "-", "all", good[1])

@@ -107,11 +107,14 @@ func (o *order) apply(options []Option) error {
 
 // laneTask is the order as the enqueue script takes it.
 func (o *order) laneTask() script.LaneTask {
-	t := script.LaneTask{Header: o.task.Header(), Payload: o.task.Payload, After: max(o.after, 0), Unique: o.task.Unique, UniqueTTL: o.uniqueTTL}
+	t := script.LaneTask{After: max(o.after, 0), Unique: o.task.Unique, UniqueTTL: o.uniqueTTL}
 	if !o.at.IsZero() {
 		// A millisecond that has begun is rounded up, so that the task is never early.
 		t.At = max(o.at.Add(time.Millisecond-time.Nanosecond).UnixMilli(), 1)
 	}
+	task := o.task
+	task.Promoted = t.Delayed() // it will be when it is in the stream
+	t.Task = task.Encode()
 	return t
 }
 

@@ -116,7 +116,7 @@ func TestDeadLettersAreLoggedOnce(t *testing.T) {
 	if n := strings.Count(text, `"unknown function"`); n != 1 {
 		t.Errorf("the dead letter of a task is told %d times, want 1:\n%s", n, text)
 	}
-	wantAll(t, text, "fields v, task and payload are needed", "task failed for good")
+	wantAll(t, text, "a field named v1 is needed", "task failed for good")
 	var letter string
 	for line := range strings.Lines(c.must("", "dead", "list", "--reason", "malformed")) {
 		letter = line

@@ -185,7 +185,7 @@ func TestTheUniqueLockIsReleasedByItsHolderOnly(t *testing.T) {
 				},
 				"bury": func(q *queue, entry string) error {
 					_, err := q.Bury(t.Context(), script.BuryItem{
-						Keys: q.keys, Group: group, Consumer: "me", Entry: entry, TaskID: id(0), Unique: "hash", Outcome: "-{}", Fields: []string{"v", "1"},
+						Keys: q.keys, Group: group, Consumer: "me", Entry: entry, TaskID: id(0), Unique: "hash", Outcome: "-{}", Fields: []string{"raw", "x"},
 					})
 					return err
 				},
@@ -238,7 +238,7 @@ func (q *queue) retry(entry string, delay time.Duration) script.RetryItem {
 func (q *queue) bury(entry string) script.BuryItem {
 	return script.BuryItem{
 		Keys: q.keys, Group: group, Consumer: "me", Entry: entry, TaskID: id(0), Reply: replyID,
-		Outcome: `-{"reason":"failed"}`, Fields: []string{"v", "1", "reason", "failed"},
+		Outcome: `-{"reason":"failed"}`, Fields: []string{"raw", "x", "reason", "failed"},
 	}
 }
 

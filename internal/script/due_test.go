@@ -14,6 +14,7 @@ import (
 // delay stores a task that is due at a time of the Redis clock, in milliseconds.
 func (q *queue) delay(t *testing.T, task wire.Task, at int64) {
 	t.Helper()
+	task.Promoted = true
 	one := laneTask(task)
 	one.At = at
 	stored, err := q.Enqueue(t.Context(), q.lane(one))

@@ -26,8 +26,7 @@ type Lane struct {
 
 // LaneTask is one task of a [Lane].
 type LaneTask struct {
-	Header    string
-	Payload   []byte
+	Task      []byte        // as [wire.Task.Encode] has it, marked as promoted where it is due later
 	After     time.Duration // due so long from now
 	At        int64         // due at this Unix time in ms; After wins
 	Unique    string        // hash of the uniqueness key, "" for none
@@ -111,7 +110,7 @@ func (r *Runner) node(ctx context.Context, key string) (redis.UniversalClient, e
 func (l *Lane) encode() (keys []string, args []any) {
 	k := l.Keys
 	keys = []string{k.Tasks(), k.Producer(l.ID), k.Due(), k.Body(), k.Counts(), k.Control()}
-	args = make([]any, 0, 3+3*len(l.Tasks))
+	args = make([]any, 0, 3+2*len(l.Tasks))
 	args = append(args, l.First, l.TTL.Milliseconds(), l.Limit)
 	for i := range l.Tasks {
 		t := &l.Tasks[i]
@@ -125,7 +124,7 @@ func (l *Lane) encode() (keys []string, args []any) {
 			keys = append(keys, k.Unique(t.Unique))
 			options += "u" + strconv.Itoa(len(keys)) + ":" + strconv.FormatInt(ceilMilliseconds(t.UniqueTTL), 10)
 		}
-		args = append(args, options, t.Header, t.Payload)
+		args = append(args, options, t.Task)
 	}
 	return keys, args
 }

@@ -189,7 +189,7 @@ func TestEntriesAreReadableByAPerson(t *testing.T) {
 	q := newQueue(t)
 	q.store(t, task(7))
 	got := fmt.Sprint(q.do(t, "xrange", q.keys.Tasks(), "-", "+"))
-	if want := "[v 1 task " + id(7) + " f payload p7]"; !strings.Contains(got, want) {
+	if want := "[v1 " + id(7) + " f\np7]"; !strings.Contains(got, want) {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }

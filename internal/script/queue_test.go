@@ -48,7 +48,7 @@ func task(n int) wire.Task {
 }
 
 func laneTask(t wire.Task) script.LaneTask {
-	return script.LaneTask{Header: t.Header(), Payload: t.Payload, Unique: t.Unique, UniqueTTL: time.Minute}
+	return script.LaneTask{Task: t.Encode(), Unique: t.Unique, UniqueTTL: time.Minute}
 }
 
 func (q *queue) lane(tasks ...script.LaneTask) script.Lane {

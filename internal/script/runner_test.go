@@ -79,7 +79,7 @@ func (q *queue) live(t *testing.T, between func()) {
 	must("release", q.Release(t.Context(), q.keys, group, "me", []string{entries[4]}))
 	got, err := q.Reclaim(t.Context(), script.ReclaimFrom{Keys: q.keys, Group: group, Me: "you", Dead: wire.ReleasedConsumer, Limit: 9, Mode: script.ByRelease})
 	must("reclaim", err)
-	if len(got.Entries) != 1 || got.Entries[0].ID != entries[4] || len(got.Entries[0].Fields) != 6 {
+	if len(got.Entries) != 1 || got.Entries[0].ID != entries[4] || len(got.Entries[0].Fields) != 2 {
 		t.Errorf("reclaimed %+v", got)
 	}
 	_, _, err = q.Ghosts(t.Context(), q.keys, group, "me", script.Page{Start: "-", Limit: 10})

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net/url"
@@ -13,9 +14,12 @@ import (
 // Version is the format of the entries this code writes; readers refuse newer ones.
 const Version = 1
 
+// Field is the name of the one field of an entry: "v" and the format version.
+const Field = "v1"
+
 const (
-	versionText  = "1"
 	idLength     = 26
+	headerRoom   = 128 // bytes that most headers fit
 	maxErrorText = 256
 	maxRawText   = 4096
 	maxAttempts  = 1 << 30
@@ -52,14 +56,14 @@ type Task struct {
 //
 // Errors and header values are escaped as in a URL query; what has its default value is left out.
 func (t *Task) Header() string {
-	if t.Attempt <= 1 && t.plain() {
-		if t.Reply == "" {
-			return t.ID + " " + t.Function
-		}
-		return t.ID + " " + t.Function + " re=" + t.Reply
-	}
-	b := make([]byte, 0, 128)
+	return string(t.appendHeader(make([]byte, 0, headerRoom)))
+}
+
+func (t *Task) appendHeader(b []byte) []byte {
 	b = append(append(append(b, t.ID...), ' '), t.Function...)
+	if t.Attempt <= 1 && t.plain() {
+		return appendText(b, "re", t.Reply)
+	}
 	b = appendInt(b, "a", int64(t.Attempt), 1)
 	b = appendInt(b, "max", int64(t.MaxAttempts), 0)
 	b = appendInt(b, "to", t.Timeout.Milliseconds(), 0)
@@ -73,7 +77,7 @@ func (t *Task) Header() string {
 		b = append(append(append(b, " h."...), name...), '=')
 		b = append(b, url.QueryEscape(t.Headers[name])...)
 	}
-	return string(b)
+	return b
 }
 
 // plain tells whether only ID, function, attempt, reply and payload are set.
@@ -106,61 +110,63 @@ func (t *Task) Check() error {
 	return nil
 }
 
-// Fields is the entry as XADD stores it: always the same fields in the same order.
-func (t *Task) Fields() []string {
-	return []string{"v", versionText, "task", t.Header(), "payload", string(t.Payload)}
+// Encode is the value of an entry's field [Field]: "<header>\n<payload>".
+func (t *Task) Encode() []byte {
+	b := t.appendHeader(make([]byte, 0, headerRoom+len(t.Payload)))
+	return append(append(b, '\n'), t.Payload...)
 }
 
-// Body encodes the task for the hash of tasks that are due later: "<version> <header>\n<payload>".
+// Fields is the entry as XADD stores it.
+func (t *Task) Fields() []string { return []string{Field, string(t.Encode())} }
+
+// Body encodes the task for the hash of tasks that are due later: "<field> <value>". It is marked as promoted already, since that is how it
+// leaves the hash.
 func (t *Task) Body() string {
-	return versionText + " " + t.Header() + "\n" + string(t.Payload)
+	later := *t
+	later.Promoted = true
+	return Field + " " + string(later.Encode())
 }
 
 // Decode reads the fields of an entry: name, value, name, value, and so on. Unknown fields are ignored.
 // It returns [ErrNewer] or a [*MalformedError] for what is no task of this version, and never panics.
 func Decode(fields []string) (Task, error) {
-	var version, header, payload string
-	var seen int
 	if len(fields)%2 != 0 {
 		return Task{}, &MalformedError{Why: "a field without a value"}
 	}
-	for i := 0; i+1 < len(fields); i += 2 {
-		switch fields[i] {
-		case "v":
-			version = fields[i+1]
-			seen |= 1
-		case "task":
-			header = fields[i+1]
-			seen |= 2
-		case "payload":
-			payload = fields[i+1]
-			seen |= 4
+	newer := 0
+	for i := 0; i < len(fields); i += 2 {
+		if fields[i] == Field {
+			return DecodeValue([]byte(fields[i+1]))
 		}
+		newer = max(newer, version(fields[i]))
 	}
-	if seen&1 != 0 {
-		if err := checkVersion(version); err != nil {
-			return Task{}, err
-		}
+	if newer > Version {
+		return Task{}, fmt.Errorf("%w (it is of version %d, this is version %d)", ErrNewer, newer, Version)
 	}
-	if seen != 7 {
-		return Task{}, &MalformedError{Why: "fields v, task and payload are needed; was it added by hand?"}
+	return Task{}, &MalformedError{Why: "a field named " + Field + " is needed; was it added by hand?"}
+}
+
+// DecodeValue reads what [Task.Encode] wrote. The payload is a part of value, which must not change any more.
+func DecodeValue(value []byte) (Task, error) {
+	end := bytes.IndexByte(value, '\n')
+	if end < 0 {
+		return Task{}, &MalformedError{Why: "a task is a header, a line end, and the payload"}
 	}
-	task, err := decodeHeader(header)
+	task, err := decodeHeader(string(value[:end]))
 	if err != nil {
 		return Task{}, err
 	}
-	task.Payload = []byte(payload)
+	task.Payload = value[end+1 : len(value) : len(value)]
 	return task, nil
 }
 
 // DecodeBody reads what [Task.Body] wrote.
 func DecodeBody(body string) (Task, error) {
-	version, rest, ok := strings.Cut(body, " ")
-	header, payload, found := strings.Cut(rest, "\n")
-	if !ok || !found {
-		return Task{}, &MalformedError{Why: "a body is '<version> <header>', a line end, and the payload"}
+	name, value, ok := strings.Cut(body, " ")
+	if !ok {
+		return Task{}, &MalformedError{Why: "a body is '" + Field + " <header>', a line end, and the payload"}
 	}
-	return Decode([]string{"v", version, "task", header, "payload", payload})
+	return Decode([]string{name, value})
 }
 
 // Raw renders the fields of an entry that could not be decoded, cut to 4 kB, for its dead letter.
@@ -178,16 +184,14 @@ func Raw(fields []string) string {
 	return clip(b.String(), maxRawText)
 }
 
-func checkVersion(text string) error {
+// version is the format version that a field's name tells, 0 for a name that tells none.
+func version(name string) int {
+	text, ok := strings.CutPrefix(name, "v")
 	n, err := strconv.Atoi(text)
-	switch {
-	case err != nil || n < 1:
-		return &MalformedError{Why: fmt.Sprintf("version %q is no number", clip(text, 20))}
-	case n > Version:
-		return fmt.Errorf("%w (it is of version %d, this is version %d)", ErrNewer, n, Version)
-	default:
-		return nil
+	if !ok || err != nil {
+		return 0
 	}
+	return n
 }
 
 func decodeHeader(header string) (Task, error) {

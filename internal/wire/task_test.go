@@ -44,8 +44,15 @@ func TestTasksSurviveTheRoundTrip(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			for how, decode := range map[string]func() (wire.Task, error){
-				"Decode(Fields)":   func() (wire.Task, error) { return wire.Decode(task.Fields()) },
-				"DecodeBody(Body)": func() (wire.Task, error) { return wire.DecodeBody(task.Body()) },
+				"Decode(Fields)": func() (wire.Task, error) { return wire.Decode(task.Fields()) },
+				"DecodeBody(Body)": func() (wire.Task, error) {
+					got, err := wire.DecodeBody(task.Body())
+					if !got.Promoted {
+						t.Error("a task that is due later is not marked as promoted")
+					}
+					got.Promoted = task.Promoted
+					return got, err
+				},
 			} {
 				if got, err := decode(); err != nil || !equal(got, task) {
 					t.Errorf("%s: got %+v, %v, want %+v", how, got, err, task)
@@ -68,13 +75,13 @@ func TestDecodeTakesWhatItMayMeet(t *testing.T) {
 		fields []string
 		want   wire.Task
 	}{
-		"fields in another order":            {[]string{"payload", "p", "task", taskID + " f", "v", "1"}, plain},
-		"foreign fields beside":              {[]string{"x", "1", "v", "1", "task", taskID + " f", "payload", "p", "y", ""}, plain},
-		"unknown header tokens":              {[]string{"v", "1", "task", taskID + " f zz=9 q=", "payload", "p"}, plain},
-		"the last of two fields counts":      {[]string{"v", "1", "task", taskID + " g", "task", taskID + " f", "payload", "p"}, plain},
-		"the last of two tokens counts":      {[]string{"v", "1", "task", taskID + " f a=7 a=1", "payload", "p"}, plain},
-		"a cut error stays cut":              {[]string{"v", "1", "task", taskID + " f e=" + strings.Repeat("x", 300), "payload", "p"}, wire.Task{ID: taskID, Function: "f", Attempt: 1, LastError: strings.Repeat("x", 256), Payload: []byte("p")}},
-		"not promoted when the token says 0": {[]string{"v", "1", "task", taskID + " f d=0", "payload", "p"}, plain},
+		"foreign fields beside":              {[]string{"x", "1", "v1", taskID + " f\np", "y", ""}, plain},
+		"a newer version beside":             {[]string{"v2", "?", "v1", taskID + " f\np"}, plain},
+		"unknown header tokens":              {[]string{"v1", taskID + " f zz=9 q=\np"}, plain},
+		"the first of two fields counts":     {[]string{"v1", taskID + " f\np", "v1", taskID + " g\np"}, plain},
+		"the last of two tokens counts":      {[]string{"v1", taskID + " f a=7 a=1\np"}, plain},
+		"a cut error stays cut":              {[]string{"v1", taskID + " f e=" + strings.Repeat("x", 300) + "\np"}, wire.Task{ID: taskID, Function: "f", Attempt: 1, LastError: strings.Repeat("x", 256), Payload: []byte("p")}},
+		"not promoted when the token says 0": {[]string{"v1", taskID + " f d=0\np"}, plain},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -87,36 +94,35 @@ func TestDecodeTakesWhatItMayMeet(t *testing.T) {
 
 func TestDecodeRefuses(t *testing.T) {
 	t.Parallel()
-	entry := func(version, header string) []string {
-		return []string{"v", version, "task", header, "payload", ""}
-	}
+	entry := func(header string) []string { return []string{"v1", header + "\n"} }
 	for name, c := range map[string]struct {
 		fields []string
 		want   string // part of the message
 	}{
-		"no fields":                       {nil, "fields v, task and payload are needed"},
-		"a field without a value":         {[]string{"v"}, "a field without a value"},
+		"no fields":                       {nil, "a field named v1 is needed"},
+		"a field without a value":         {[]string{"v1"}, "a field without a value"},
 		"an entry added by hand":          {[]string{"url", "linuxfr.org"}, "was it added by hand?"},
-		"a task without payload":          {[]string{"v", "1", "task", taskID + " f"}, "fields v, task and payload are needed"},
-		"a task without version":          {[]string{"task", taskID + " f", "payload", ""}, "fields v, task and payload are needed"},
-		"a version that is no number":     {entry("one", taskID+" f"), `version "one" is no number`},
-		"a version of 0":                  {entry("0", taskID+" f"), `version "0" is no number`},
-		"a header without an ID":          {entry("1", ""), "must start with a ULID of 26 characters"},
-		"an ID with letters of no ULID":   {entry("1", "01ARZ3NDEKTSV4RRFFQ69G5FAI f"), "must start with a ULID of 26 characters"},
-		"an ID in lower case":             {entry("1", strings.ToLower(taskID)+" f"), "must start with a ULID of 26 characters"},
-		"an ID above the highest":         {entry("1", "8"+taskID[1:]+" f"), "must start with a ULID of 26 characters"},
-		"no function":                     {entry("1", taskID), `function name ""`},
-		"a function with a strange name":  {entry("1", taskID+" {f}"), `function name "{f}": use 1 to 128 letters`},
-		"a token without a sign":          {entry("1", taskID+" f a"), `header token "a" has no '='`},
-		"two spaces":                      {entry("1", taskID+" f  a=2"), `header token "" has no '='`},
-		"attempt 0":                       {entry("1", taskID+" f a=0"), `header token "a=0": want a number from 1`},
-		"an attempt beyond all":           {entry("1", taskID+" f a=99999999999999999999"), "want a number from 1"},
-		"a timeout that would overflow":   {entry("1", taskID+" f to=9223372036854775807"), "want a number from 1"},
-		"a reply stream that is no ULID":  {entry("1", taskID+" f re=x}:{y"), "no ULID"},
-		"a lock that breaks out of a key": {entry("1", taskID+" f uq={x}"), `hash name "{x}"`},
-		"a header with a strange name":    {entry("1", taskID+" f h.a:b=1"), `header name "a:b"`},
-		"a header with a bad escape":      {entry("1", taskID+" f h.a=%zz"), "invalid URL escape"},
-		"an error with a bad escape":      {entry("1", taskID+" f e=%"), "invalid URL escape"},
+		"a task without payload":          {[]string{"v1", taskID + " f"}, "a header, a line end, and the payload"},
+		"a task without version":          {[]string{"v", taskID + " f\n"}, "a field named v1 is needed"},
+		"a version that is no number":     {[]string{"vone", taskID + " f\n"}, "a field named v1 is needed"},
+		"a version of 0":                  {[]string{"v0", taskID + " f\n"}, "a field named v1 is needed"},
+		"a version beyond all":            {[]string{"v99999999999999999999", ""}, "a field named v1 is needed"},
+		"a header without an ID":          {entry(""), "must start with a ULID of 26 characters"},
+		"an ID with letters of no ULID":   {entry("01ARZ3NDEKTSV4RRFFQ69G5FAI f"), "must start with a ULID of 26 characters"},
+		"an ID in lower case":             {entry(strings.ToLower(taskID) + " f"), "must start with a ULID of 26 characters"},
+		"an ID above the highest":         {entry("8" + taskID[1:] + " f"), "must start with a ULID of 26 characters"},
+		"no function":                     {entry(taskID), `function name ""`},
+		"a function with a strange name":  {entry(taskID + " {f}"), `function name "{f}": use 1 to 128 letters`},
+		"a token without a sign":          {entry(taskID + " f a"), `header token "a" has no '='`},
+		"two spaces":                      {entry(taskID + " f  a=2"), `header token "" has no '='`},
+		"attempt 0":                       {entry(taskID + " f a=0"), `header token "a=0": want a number from 1`},
+		"an attempt beyond all":           {entry(taskID + " f a=99999999999999999999"), "want a number from 1"},
+		"a timeout that would overflow":   {entry(taskID + " f to=9223372036854775807"), "want a number from 1"},
+		"a reply stream that is no ULID":  {entry(taskID + " f re=x}:{y"), "no ULID"},
+		"a lock that breaks out of a key": {entry(taskID + " f uq={x}"), `hash name "{x}"`},
+		"a header with a strange name":    {entry(taskID + " f h.a:b=1"), `header name "a:b"`},
+		"a header with a bad escape":      {entry(taskID + " f h.a=%zz"), "invalid URL escape"},
+		"an error with a bad escape":      {entry(taskID + " f e=%"), "invalid URL escape"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -133,7 +139,7 @@ func TestDecodeRefuses(t *testing.T) {
 
 func TestDecodeBodyRefusesWhatIsNone(t *testing.T) {
 	t.Parallel()
-	for _, body := range []string{"", "1", "1 " + taskID + " f", "\n", "x " + taskID + " f\n", "{}"} {
+	for _, body := range []string{"", "v1", "v1 " + taskID + " f", "\n", "x " + taskID + " f\n", "{}"} {
 		_, err := wire.DecodeBody(body)
 		if _, ok := errors.AsType[*wire.MalformedError](err); !ok {
 			t.Errorf("decode body %q: got %v, want a MalformedError", body, err)
@@ -144,8 +150,8 @@ func TestDecodeBodyRefusesWhatIsNone(t *testing.T) {
 func TestNewerVersionsAreToldApart(t *testing.T) {
 	t.Parallel()
 	for name, fields := range map[string][]string{
-		"with our fields":    {"v", "2", "task", taskID + " f", "payload", ""},
-		"with fields unseen": {"v", "17", "frame", "\x00"},
+		"with our fields":    {"v2", taskID + " f\n"},
+		"with fields unseen": {"frame", "\x00", "v17", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -155,7 +161,7 @@ func TestNewerVersionsAreToldApart(t *testing.T) {
 			}
 		})
 	}
-	if _, err := wire.DecodeBody("2 whatever\n"); !errors.Is(err, wire.ErrNewer) {
+	if _, err := wire.DecodeBody("v2 whatever\n"); !errors.Is(err, wire.ErrNewer) {
 		t.Errorf("decode body of version 2: got %v, want ErrNewer", err)
 	}
 }

@@ -34,14 +34,14 @@ for i = 4, #ARGV, 2 do
   if entry ~= '' then stored = redis.call('XRANGE', KEYS[1], entry, entry) end
   local body = redis.call('HGET', KEYS[3], id)
   if redis.call('ZREM', KEYS[2], id) == 1 then
-    local header = string.match(body or '', '^%d+ ([^\n]*)')
+    local header = string.match(body or '', '^v%d+ ([^\n]*)')
     redis.call('HDEL', KEYS[3], id)
     finish(header or '', id)
     removed = removed + 1
   elseif #stored > 0 and not running(entry) then
     redis.call('XDEL', KEYS[1], entry)
     redis.pcall('HDEL', KEYS[7], entry, entry .. '!')
-    finish(stored[1][2][4] or '', id)
+    finish(string.match(stored[1][2][2] or '', '^[^\n]*'), id)
     removed = removed + 1
   else
     if #stored == 0 then redis.call('ZADD', KEYS[5], string.format('%.0f', now), id) end

@@ -1,7 +1,7 @@
 #!lua
 -- enqueue stores the tasks of one producer lane; whatever an earlier try of the same call stored is skipped.
 -- KEYS tasks producer due body counts control [unique...]
--- ARGV first ttl limit, then per task: options header payload
+-- ARGV first ttl limit, then per task: options task
 -- options: '' | d<ms from now> | a<unix ms>, and u<index into KEYS>:<ttl ms>
 -- returns status ('OK', 'GAP'), the lane's last number, then per task: '<entry>' stored, '@' delayed, '=<id>' duplicate of, '' stored by an earlier try and not there any more, or delayed, '!' queue full
 -- The lane's value is '<last number>' and, for the last call, ' e<first entry>+<last entry>' and ' <number>:<id>' for each duplicate: a retry gets the same answers.
@@ -10,7 +10,7 @@ local lane = redis.call('GET', KEYS[2]) or '0'
 local last = tonumber(string.match(lane, '^%d+'))
 if first > last + 1 then return {'GAP', last} end
 
-local n = (#ARGV - 3) / 3
+local n = (#ARGV - 3) / 2
 local skip = last + 1 - first
 if skip > n then skip = n end
 local answer = {'OK', last}
@@ -22,9 +22,9 @@ local low, high
 if skip > 0 then low, high = string.match(lane, ' e([%d-]+)%+([%d-]+)') end
 if low then
   local entries = {}
-  for _, entry in ipairs(redis.call('XRANGE', KEYS[1], low, high)) do entries[string.sub(entry[2][4] or '', 1, 26)] = entry[1] end
+  for _, entry in ipairs(redis.call('XRANGE', KEYS[1], low, high)) do entries[string.sub(entry[2][2] or '', 1, 26)] = entry[1] end
   for i = 1, skip do
-    local entry = entries[string.sub(ARGV[3 * i + 2], 1, 26)]
+    local entry = entries[string.sub(ARGV[2 * i + 3], 1, 26)]
     if answer[2 + i] == '' and entry then answer[2 + i] = entry end
   end
 end
@@ -34,7 +34,7 @@ if skip == n then
 end
 
 local special = limit > 0
-for i = skip + 1, n do special = special or ARGV[3 * i + 1] ~= '' end
+for i = skip + 1, n do special = special or ARGV[2 * i + 2] ~= '' end
 local room, now = n, 0
 if special then
   -- Reads BEFORE the first write: a key of a wrong type must fail the call while nothing of it is stored.
@@ -54,11 +54,11 @@ for i = skip + 1, n do
     for j = i, n do answer[2 + j] = '!' end
     break
   end
-  local options, header, payload = ARGV[3 * i + 1], ARGV[3 * i + 2], ARGV[3 * i + 3]
+  local options, task = ARGV[2 * i + 2], ARGV[2 * i + 3]
   local due, holder
   if options ~= '' then
     local key, hold = string.match(options, 'u(%d+):(%d+)')
-    local id = string.sub(header, 1, 26)
+    local id = string.sub(task, 1, 26)
     if key then
       key = KEYS[tonumber(key)]
       if not redis.call('SET', key, id, 'NX', 'PX', hold) then holder = redis.call('GET', key) end
@@ -71,14 +71,14 @@ for i = skip + 1, n do
     answer[2 + i] = '=' .. holder
     dups = dups .. ' ' .. string.format('%.0f', first + i - 1) .. ':' .. holder
   elseif due then
-    local id = string.sub(header, 1, 26)
-    redis.call('HSET', KEYS[4], id, '1 ' .. header .. '\n' .. payload)
+    local id = string.sub(task, 1, 26)
+    redis.call('HSET', KEYS[4], id, 'v1 ' .. task)
     redis.call('ZADD', KEYS[3], string.format('%.0f', due), id)
     if not earliest or due < earliest then earliest = due end
     answer[2 + i] = '@'
     stored = stored + 1
   else
-    answer[2 + i] = redis.call('XADD', KEYS[1], '*', 'v', '1', 'task', header, 'payload', payload)
+    answer[2 + i] = redis.call('XADD', KEYS[1], '*', 'v1', task)
     stored = stored + 1
     high = answer[2 + i]
     low = low or high

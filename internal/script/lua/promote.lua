@@ -15,11 +15,10 @@ for _, id in ipairs(ids) do
   bytes = bytes + #(body or '')
   redis.call('ZREM', KEYS[2], id)
   redis.call('HDEL', KEYS[3], id)
-  local version, header, start = string.match(body or '', '^(%d+) ([^\n]*)\n()')
-  if version then
-    if not string.find(header, ' d=1', 1, true) then header = header .. ' d=1' end
-    local entry = redis.call('XADD', KEYS[1], '*', 'v', version, 'task', header, 'payload', string.sub(body, start))
-    local reply = string.match(header, ' re=(%w+)')
+  local field, value = string.match(body or '', '^(v%d+) (.*)$')
+  if field then
+    local entry = redis.call('XADD', KEYS[1], '*', field, value)
+    local reply = string.match(value, '^[^\n]- re=(%w+)')
     if reply then redis.pcall('XADD', ARGV[2] .. reply, 'NOMKSTREAM', '*', id, '~' .. entry) end
     moved = moved + 1
   elseif body then
