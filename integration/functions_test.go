@@ -26,6 +26,7 @@ var (
 	nap      = stream.Func[time.Duration, bool]{Name: "nap", Queue: queue} // takes that long
 	hold     = stream.Func[int, int]{Name: "hold", Queue: queue}           // until the gate is open, or its context ends
 	deaf     = stream.Func[int, int]{Name: "deaf", Queue: queue}           // until the gate is open, whatever its context says
+	mixed    = stream.Func[int, int]{Name: "mixed", Queue: queue}          // see doMixed
 	bytesIn  = stream.Func[[]byte, []byte]{Name: "bytesIn", Queue: queue, Codec: stream.Raw}
 )
 
@@ -38,6 +39,7 @@ func handleAll(w *group.Worker, gate <-chan struct{}, report func(format string,
 	})
 	group.Handle(w, lines, func(_ context.Context, path string) (int, error) { return countLines(path) })
 	group.Handle(w, nap, func(ctx context.Context, d time.Duration) (bool, error) { return true, pauseFor(ctx, d) })
+	group.Handle(w, mixed, doMixed)
 	group.Handle(w, bytesIn, func(context.Context, []byte) ([]byte, error) { return nil, nil })
 	group.Handle(w, hold, func(ctx context.Context, n int) (int, error) {
 		report("start %s %d %d", group.Meta(ctx).ID, group.Meta(ctx).Attempt, n)
@@ -54,6 +56,28 @@ func handleAll(w *group.Worker, gate <-chan struct{}, report func(format string,
 		report("end %s %d %d", group.Meta(ctx).ID, group.Meta(ctx).Attempt, n)
 		return n, nil
 	})
+}
+
+// How doMixed ends: a few numbers are dropped, some fail the first time, some take a while.
+const (
+	mixedDrop  = 101
+	mixedRetry = 53
+	mixedSlow  = 499
+)
+
+var errMixed = errors.New("this number is dropped")
+
+func doMixed(ctx context.Context, n int) (int, error) {
+	switch {
+	case n%mixedDrop == 3:
+		return 0, group.Drop(errMixed)
+	case n%mixedRetry == 5 && group.Meta(ctx).Attempt == 1:
+		return 0, errors.New("the first attempt fails")
+	case n%mixedSlow == 7:
+		return n * n, pauseFor(ctx, 100*time.Millisecond)
+	default:
+		return n * n, nil
+	}
 }
 
 var titleTag = regexp.MustCompile(`(?is)<title>(.*?)</title>`)
