@@ -16,7 +16,9 @@ import (
 func (f *feed) admit(ctx context.Context, entries []conn.Entry) int {
 	batch := make([]flight, len(entries))
 	fresh := make([]*flight, 0, len(entries))
+	f.reads++
 	for i, e := range entries {
+		batch[i].read, batch[i].place = f.reads, i
 		fresh = f.prepare(fresh, &batch[i], script.Entry{ID: e.ID, Fields: e.Fields})
 	}
 	f.enlist(ctx, fresh)

@@ -1,8 +1,10 @@
 package group
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -60,6 +62,7 @@ func (c *committer) work() {
 		batch := c.waiting
 		c.waiting = c.spare[:0]
 		c.mu.Unlock()
+		slices.SortFunc(batch, inOrder) // neighbours are removed together
 		for rest := batch; len(rest) > 0; {
 			n := portion(rest)
 			if !c.commit(rest[:n]) {
@@ -71,6 +74,11 @@ func (c *committer) work() {
 		clear(batch)
 		c.spare = batch
 	}
+}
+
+// inOrder compares results by how their entries came.
+func inOrder(a, b result) int {
+	return cmp.Or(cmp.Compare(a.flight.read, b.flight.read), a.flight.place-b.flight.place)
 }
 
 // portion is how many results go into one commit.
@@ -128,7 +136,8 @@ func (c *committer) call(batch []result) (late []int, err error) {
 	for i := range batch {
 		flight := batch[i].flight
 		items[i] = script.CommitItem{
-			Entry: flight.entry, TaskID: flight.task.ID, Reply: flight.task.Reply, Unique: flight.task.Unique, Outcome: batch[i].outcome,
+			Entry: flight.entry, Read: flight.read, Place: flight.place,
+			TaskID: flight.task.ID, Reply: flight.task.Reply, Unique: flight.task.Unique, Outcome: batch[i].outcome,
 		}
 		if flight.fence != fence {
 			fence = ""

@@ -36,10 +36,11 @@ type feed struct {
 	beatNow   chan struct{}          // beat at once
 	unsure    bool                   // the lease was lost, and it is not known which entries are left
 
-	// What the fetcher must know. The first three are its own.
+	// What the fetcher must know. The first four are its own.
 	highest  entryID // highest ID ever fetched as new
 	doubtful bool    // a reply may be lost: read history above highest first
 	homeless bool    // the group is gone: make it first
+	reads    uint64  // how many reads of new entries have delivered some
 	audit    atomic.Bool
 	paused   atomic.Bool
 	ready    atomic.Bool // there was a lease

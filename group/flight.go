@@ -21,6 +21,8 @@ type flight struct {
 	context taskContext
 	feed    *feed
 	entry   string
+	read    uint64 // the number of the read of new entries that delivered it, 0 when it came another way
+	place   int    // among what that read delivered
 	task    wire.Task
 	fence   string // of the lease under which it came
 	crashes int

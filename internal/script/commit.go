@@ -2,7 +2,10 @@ package script
 
 import (
 	"context"
+	"math"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/athoune/worker-machine/internal/wire"
@@ -27,6 +30,8 @@ type CommitBatch struct {
 // CommitItem is one outcome.
 type CommitItem struct {
 	Entry   string // entry ID
+	Read    uint64 // the number that the worker gave to the read of new entries that delivered it, 0 when it came another way
+	Place   int    // its place among what that read delivered
 	TaskID  string
 	Reply   string // ULID of its reply stream, "" for none
 	Unique  string // hash of its uniqueness lock, "" for none
@@ -34,14 +39,17 @@ type CommitItem struct {
 }
 
 // Commit records outcomes and removes the entries. The first commit of an entry wins, whoever makes it: the indexes of those
-// that were done already come back. At most [MaxCommitItems] items and about [MaxCommitBytes] bytes go into one call.
+// that were done already come back. At most [MaxCommitItems] items and about [MaxCommitBytes] bytes go into one call. It costs least
+// when items that one read delivered as neighbours are neighbours here.
 func (r *Runner) Commit(ctx context.Context, b CommitBatch) (late []int, err error) {
 	keys := []string{b.Keys.Tasks(), b.Keys.Lease(b.Worker), b.Keys.Counts(), b.Keys.Crashes()}
-	args := make([]any, 0, 4+5*len(b.Items))
-	args = append(args, b.Group, b.Fence, b.Counter, len(b.Items))
+	stretches := b.stretches()
+	args := make([]any, 0, 5+len(stretches)+5*len(b.Items))
+	args = append(args, b.Group, b.Fence, b.Counter, len(b.Items), len(stretches)/2)
 	for i := range b.Items {
 		args = append(args, b.Items[i].Entry)
 	}
+	args = append(args, stretches...)
 	if b.told() {
 		keys, args = b.addresses(keys, args)
 	}
@@ -57,6 +65,52 @@ func (r *Runner) Commit(ctx context.Context, b CommitBatch) (late []int, err err
 		late = append(late, number(v)-1)
 	}
 	return late, nil
+}
+
+// leastStretch is how many neighbours are worth the look whether anything lies before them.
+const leastStretch = 4
+
+// stretches cuts the items into neighbours of one read, and the rest: for each stretch how many there are, and the ID after the last
+// one, "" for those that are no neighbours.
+func (b *CommitBatch) stretches() []any {
+	var cut []any
+	loose := 0
+	for from := 0; from < len(b.Items); {
+		to := from + 1
+		for to < len(b.Items) && b.Items[to].follows(&b.Items[to-1]) {
+			to++
+		}
+		if after := idAfter(b.Items[to-1].Entry); to-from >= leastStretch && after != "" {
+			if loose > 0 {
+				cut = append(cut, loose, "")
+			}
+			cut = append(cut, to-from, after)
+			loose = 0
+		} else {
+			loose += to - from
+		}
+		from = to
+	}
+	if loose > 0 {
+		cut = append(cut, loose, "")
+	}
+	return cut
+}
+
+// follows tells whether nothing ever lies between the other item and this one, in its stream: one read delivers all that is there, and
+// what is added later comes after the last.
+func (c *CommitItem) follows(other *CommitItem) bool {
+	return c.Read != 0 && c.Read == other.Read && c.Place == other.Place+1
+}
+
+// idAfter is the lowest ID above an entry's, "" when it has none.
+func idAfter(entry string) string {
+	ms, seq, ok := strings.Cut(entry, "-")
+	n, err := strconv.ParseUint(seq, 10, 64)
+	if !ok || err != nil || n == math.MaxUint64 {
+		return ""
+	}
+	return ms + "-" + strconv.FormatUint(n+1, 10)
 }
 
 // told tells whether anybody hears of the outcomes: fire and forget needs no more than the entries.
