@@ -22,9 +22,7 @@ func (w *Worker) drain(ctx context.Context) error {
 	ctx = context.WithoutCancel(ctx)
 	w.log.Info("draining", zap.Int("running", w.pool.running()))
 	w.pool.close()
-	for _, f := range w.feeds {
-		f.releaseWaiting()
-	}
+	w.releaseWaiting()
 	idle := func() bool { return w.pool.running() == 0 }
 	if !w.awaitFor(ctx, w.cfg.Drain, idle) {
 		w.log.Warn("handlers are cancelled: the time to drain is over", zap.Int("running", w.pool.running()))
@@ -50,15 +48,17 @@ func (w *Worker) awaitFor(ctx context.Context, limit time.Duration, condition fu
 }
 
 // releaseWaiting hands what has not started to other workers.
-func (f *feed) releaseWaiting() {
-	waiting := f.worker.pool.take(func(one *flight) bool { return one.feed == f })
-	for _, one := range f.flights.list() { // suspects
-		if one.move(flightWaiting, flightEnded) {
-			waiting = append(waiting, one)
+func (w *Worker) releaseWaiting() {
+	waiting := w.pool.take(func(*flight) bool { return true })
+	for _, f := range w.feeds {
+		for _, one := range f.flights.list() { // suspects
+			if one.move(flightWaiting, flightEnded) {
+				waiting = append(waiting, one)
+			}
 		}
 	}
-	if len(waiting) > 0 {
-		f.release(waiting...)
+	for f, some := range byFeed(waiting) {
+		f.release(some...)
 	}
 }
 
@@ -67,10 +67,19 @@ func (w *Worker) leave(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, flushGrace)
 	defer cancel()
 	var errs []error
+	queues, tasks := 0, 0
 	for _, f := range w.feeds {
+		if ctx.Err() != nil { // one that could not be left took all the time
+			left, _ := f.flights.census()
+			queues, tasks = queues+1, tasks+left
+			continue
+		}
 		if err := f.leave(ctx); err != nil {
 			errs = append(errs, err)
 		}
+	}
+	if queues > 0 {
+		errs = append(errs, fmt.Errorf("group: no time was left to leave %d more queues with %d tasks whose outcome is not recorded", queues, tasks))
 	}
 	return errors.Join(errs...)
 }
@@ -101,10 +110,10 @@ func (f *feed) leaveOnce(ctx context.Context) (int, error) {
 	w := f.worker
 	for _, one := range f.flights.list() {
 		if one.suspect() { // it was not its crash that ended this worker
-			if err := w.store.Client().HDel(ctx, f.keys.Crashes(), one.entry+"!").Err(); err != nil {
+			if err := w.own.HDel(ctx, f.keys.Crashes(), one.entry+"!").Err(); err != nil {
 				return 0, err
 			}
 		}
 	}
-	return w.store.Scripts().Leave(ctx, f.keys, w.store.Group(), w.name)
+	return w.aside.Scripts().Leave(ctx, f.keys, w.store.Group(), w.name)
 }

@@ -17,6 +17,7 @@ import (
 // feed is one queue as one worker sees it.
 type feed struct {
 	worker    *Worker
+	bundle    *bundle
 	queue     Queue
 	keys      wire.Keys
 	log       *zap.Logger
@@ -33,21 +34,23 @@ type feed struct {
 	// The lease. Times are since Worker.began, by the monotonic clock.
 	confirmed atomic.Int64           // when the last confirmed heartbeat was SENT
 	fence     atomic.Pointer[string] // of the lease
-	beatNow   chan struct{}          // beat at once
+	falls     *time.Timer            // calls fall when the lease is over
 	unsure    bool                   // the lease was lost, and it is not known which entries are left
 
-	// What the fetcher must know. The first four are its own.
+	// What the fetcher must know. The first five are its own.
 	highest  entryID // highest ID ever fetched as new
 	doubtful bool    // a reply may be lost: read history above highest first
 	homeless bool    // the group is gone: make it first
 	reads    uint64  // how many reads of new entries have delivered some
+	turn     float64 // in the order of the pass
 	audit    atomic.Bool
 	paused   atomic.Bool
 	ready    atomic.Bool // there was a lease
 
-	settled  atomic.Bool   // it is known whether presence is there
-	dueNow   chan struct{} // look for due tasks at once
-	lookNow  chan struct{} // look for released entries at once
+	dueAt    atomic.Int64  // when to look for due tasks, since Worker.began; never while it is 0
+	beaten   atomic.Int64  // how much later than others this worker looks, since they were first
+	expected time.Duration // when the promoter found that a task would be due, 0 for none
+	wanted   atomic.Bool   // look after what went astray at once
 	switched atomic.Bool   // the pause switch was read once
 }
 
@@ -55,7 +58,6 @@ func newFeed(w *Worker, queue Queue) *feed {
 	f := &feed{
 		worker: w, queue: queue, keys: w.store.Keys(queue.Name), log: w.log.With(zap.String("queue", queue.Name)),
 		flights: newFlights(), homeless: true,
-		beatNow: make(chan struct{}, 1), dueNow: make(chan struct{}, 1), lookNow: make(chan struct{}, 1),
 	}
 	f.commits.feed, f.settles.feed = f, f
 	f.fence.Store(new(string))
@@ -63,7 +65,7 @@ func newFeed(w *Worker, queue Queue) *feed {
 }
 
 func (f *feed) openReclaimer() (err error) {
-	f.reclaimer, err = reclaim.New(f.worker.store, f.queue.Name, f.worker.name, reclaim.Config{Lease: f.worker.cfg.Lease})
+	f.reclaimer, err = reclaim.New(f.worker.aside, f.queue.Name, f.worker.name, reclaim.Config{Lease: f.worker.cfg.Lease})
 	return err
 }
 
@@ -90,6 +92,12 @@ func (f *feed) open() bool {
 func (f *feed) wantAudit() {
 	f.audit.Store(true)
 	f.worker.stir()
+}
+
+// wantLook asks for a look after what went astray, at once.
+func (f *feed) wantLook() {
+	f.wanted.Store(true)
+	kick(f.bundle.lookNow)
 }
 
 // kick wakes whoever waits on a channel of capacity 1.

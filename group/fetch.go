@@ -9,9 +9,11 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/athoune/worker-machine/internal/conn"
+	"github.com/athoune/worker-machine/internal/wire"
 )
 
 const (
+	askMost      = 4                     // so many queues are asked one by one
 	mostPerRead  = 1000                  // entries of one read
 	recheckEvery = 50 * time.Millisecond // while no queue may be read
 	unsettledMax = 4096                  // outcomes of a queue that wait for Redis: fetch no more before they are recorded
@@ -83,8 +85,14 @@ func (w *Worker) round(ctx context.Context, room int) error {
 		_, err := w.read(ctx, feeds, room, blockFor)
 		return err
 	}
+	ask := feeds
+	if len(feeds) > askMost && w.shared != nil {
+		if ask, err = w.stocked(ctx, feeds); err != nil {
+			return err
+		}
+	}
 	found := 0
-	for _, f := range feeds {
+	for _, f := range ask {
 		if room <= found {
 			break
 		}
@@ -98,6 +106,23 @@ func (w *Worker) round(ctx context.Context, room int) error {
 		return nil
 	}
 	return w.park(ctx, feeds, max(1, room/len(feeds)))
+}
+
+// stocked returns those of many queues where entries wait, in the same order: to read each would take too long.
+func (w *Worker) stocked(ctx context.Context, feeds []*feed) ([]*feed, error) {
+	queues := make([]wire.Keys, len(feeds))
+	for i, f := range feeds {
+		queues[i] = f.keys
+	}
+	found, err := w.aside.Scripts().Waiting(ctx, queues, w.store.Group())
+	if err != nil {
+		return nil, err
+	}
+	some := make([]*feed, len(found))
+	for i, n := range found {
+		some[i] = feeds[n]
+	}
+	return some, nil
 }
 
 // errShut says that nothing may be read just now.
@@ -194,11 +219,9 @@ func (w *Worker) read(ctx context.Context, feeds []*feed, count int, block time.
 	}
 	found := 0
 	for _, s := range streams {
-		for _, f := range feeds {
-			if f.keys.Tasks() == s.Key {
-				f.noteHighest(s.Entries)
-				found += f.admit(ctx, s.Entries)
-			}
+		if f := w.byTasks[s.Key]; f != nil {
+			f.noteHighest(s.Entries)
+			found += f.admit(ctx, s.Entries)
 		}
 	}
 	return found, nil

@@ -2,84 +2,131 @@ package group
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/athoune/worker-machine/internal/script"
 )
 
 // beatsPerLease is how often a lease is renewed while it lasts.
 const beatsPerLease = 3
 
-// keepLease renews the worker's lease on the queue, on connections of its own. When it was not confirmed for a whole lease, the
-// fence falls: others may take the tasks, so the handlers are told to stop. It goes on trying, and so does the worker.
-func (f *feed) keepLease(ctx context.Context) error {
-	lease := f.worker.cfg.Lease
-	for !f.settled.Load() { // the first lease says whether presence is there
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-f.beatNow:
-		}
+// keepLeases renews the worker's leases on the queues, all in one call, on connections of its own. When one was not confirmed for a
+// whole lease, its fence falls: others may take the tasks, so the handlers are told to stop. It goes on trying, and so does the worker.
+func (b *bundle) keepLeases(ctx context.Context) error {
+	lease := b.worker.cfg.Lease
+	select { // the first lease says whether presence is there
+	case <-ctx.Done():
+		return nil
+	case <-b.settled:
 	}
-	fence := time.AfterFunc(lease, f.fall)
-	defer fence.Stop()
+	for _, f := range b.feeds {
+		f.falls = time.AfterFunc(lease, f.fall)
+		defer f.falls.Stop()
+	}
 	for {
 		wait := lease/beatsPerLease - rand.N(lease/beatsPerLease/10)
-		sent := time.Since(f.worker.began)
-		if err := f.beat(ctx, sent); err != nil {
-			f.log.Warn("cannot renew the lease", zap.Error(err), zap.Duration("age", f.leaseAge()))
+		if err := b.beat(ctx); err != nil {
+			b.worker.log.Warn("cannot renew the lease", zap.String("of", b.name()), zap.Error(err), zap.Duration("age", b.oldest()))
 			wait = jitter(lease / 20)
-		} else {
-			fence.Reset(lease - (time.Since(f.worker.began) - sent))
 		}
 		timer := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
 			timer.Stop()
 			return nil
-		case <-f.beatNow:
+		case <-b.beatNow:
 			timer.Stop()
 		case <-timer.C:
 		}
 	}
 }
 
-// beat is one heartbeat. The lease counts from when it was SENT: Redis cannot have begun to count earlier.
-func (f *feed) beat(ctx context.Context, sent time.Duration) error {
-	w := f.worker
-	fence, renewed, err := w.pulse.Heartbeat(ctx, f.keys, w.name, w.cfg.Lease, leaseValue(w.began, w.present.Load()))
+// oldest is the age of the oldest lease.
+func (b *bundle) oldest() (age time.Duration) {
+	for _, f := range b.feeds {
+		age = max(age, f.leaseAge())
+	}
+	return age
+}
+
+// beat is one heartbeat. The leases count from when it was SENT: Redis cannot have begun to count earlier.
+func (b *bundle) beat(ctx context.Context) error {
+	w := b.worker
+	sent := w.now()
+	leases, err := w.pulse.Heartbeat(ctx, b.keys, w.name, w.cfg.Lease, leaseValue(w.began, w.present.Load()))
 	if err != nil {
 		return err
 	}
-	f.fence.Store(&fence)
-	if !renewed && f.ready.Load() {
+	var bad error
+	var fresh []*feed
+	for i, f := range b.feeds {
+		if err := f.renewed(ctx, leases[i]); err != nil {
+			bad = err // and the lease counts as not confirmed: the next beat asks again
+			continue
+		}
+		f.confirmed.Store(int64(sent))
+		f.falls.Reset(w.cfg.Lease - (w.now() - sent))
+		if !f.ready.Load() {
+			fresh = append(fresh, f)
+		}
+	}
+	if len(fresh) > 0 {
+		bad = errors.Join(bad, b.begin(ctx, fresh))
+	}
+	return bad
+}
+
+// renewed takes in what a heartbeat said of one lease.
+func (f *feed) renewed(ctx context.Context, lease script.Lease) error {
+	if lease.Fence == "" {
+		return fmt.Errorf("group: the key of the lease on %s holds something else", f.queue.Name)
+	}
+	f.fence.Store(&lease.Fence)
+	if !lease.Renewed && f.ready.Load() {
 		f.log.Warn("the lease was lost, asking which tasks are left")
 		f.tellLeaseLost()
 		f.unsure = true
 	}
-	if f.unsure {
-		if err := f.reconcile(ctx); err != nil {
-			return err // and the lease counts as not confirmed: the next beat asks again
-		}
-		f.unsure = false
-		f.wantAudit()
-	}
-	f.confirmed.Store(int64(sent))
-	if f.ready.Load() {
+	if !f.unsure {
 		return nil
 	}
-	if !f.readSwitch(ctx) { // BEFORE the first fetch: a paused queue is not read
-		return fmt.Errorf("group: it is not known whether %s is paused", f.queue.Name)
+	if err := f.reconcile(ctx); err != nil {
+		return err
 	}
-	if err := w.store.Register(ctx, f.queue.Name); err != nil {
-		f.log.Warn("cannot register the queue", zap.Error(err))
-	}
-	f.ready.Store(true)
-	kick(f.lookNow)
-	w.stir()
+	f.unsure = false
+	f.wantAudit()
 	return nil
+}
+
+// begin opens queues on which there is a lease for the first time.
+func (b *bundle) begin(ctx context.Context, fresh []*feed) error {
+	err := b.readSwitches(ctx, fresh) // BEFORE the first fetch: a paused queue is not read
+	names := make([]string, 0, len(fresh))
+	for _, f := range fresh {
+		if f.switched.Load() {
+			names = append(names, f.queue.Name)
+		}
+	}
+	if len(names) == 0 {
+		return err
+	}
+	if err := b.worker.store.Register(ctx, names...); err != nil {
+		b.worker.log.Warn("cannot register queues", zap.Error(err))
+	}
+	for _, f := range fresh {
+		if f.switched.Load() {
+			f.ready.Store(true)
+			f.wanted.Store(true)
+		}
+	}
+	kick(b.lookNow)
+	b.worker.stir()
+	return err
 }
 
 // fall cancels all handlers of the queue: the lease is over as far as this worker can tell.

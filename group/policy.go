@@ -1,6 +1,10 @@
 package group
 
-import "math/rand/v2"
+import (
+	"cmp"
+	"math/rand/v2"
+	"slices"
+)
 
 // policy says in which order queues are asked.
 type policy struct {
@@ -20,19 +24,10 @@ func (p *policy) next() []*feed {
 	if p.strict || len(p.order) == 1 {
 		return p.order
 	}
-	total := 0
+	// The least of exponential times is that of a queue as often as its rate says, and the next one likewise among the rest.
 	for _, f := range p.order {
-		total += f.queue.Weight
+		f.turn = rand.ExpFloat64() / float64(f.queue.Weight)
 	}
-	for i := range p.order {
-		pick := rand.IntN(total)
-		for j := i; j < len(p.order); j++ {
-			if pick -= p.order[j].queue.Weight; pick < 0 {
-				p.order[i], p.order[j] = p.order[j], p.order[i]
-				break
-			}
-		}
-		total -= p.order[i].queue.Weight
-	}
+	slices.SortFunc(p.order, func(a, b *feed) int { return cmp.Compare(a.turn, b.turn) })
 	return p.order
 }

@@ -15,25 +15,17 @@ import (
 // silence is how long a subscription may say nothing before it is asked whether it lives.
 const silence = 10 * time.Second
 
-// subscription keeps the presence channels of some feeds subscribed, which tells others at once when this process dies, and
-// listens to what is said on their control channels. On one server one subscription serves all feeds; on a cluster each has its
-// own, with the node of its slot.
+// subscription is one connection that holds the presence channels of a bundle, which tells others at once when this process dies, and
+// listens to what is said on its control channels.
 type subscription struct {
-	worker *Worker
-	feeds  []*feed
-	shard  bool // presence is asked of the node of the slot
+	*bundle
 	pinged bool // and not yet answered
 }
 
-func (w *Worker) subscriptions() []*subscription {
-	if w.shared != nil {
-		return []*subscription{{worker: w, feeds: w.feeds}}
-	}
-	var all []*subscription
-	for _, f := range w.feeds {
-		all = append(all, &subscription{worker: w, feeds: []*feed{f}, shard: true})
-	}
-	return all
+// subscribe keeps the presence channels subscribed.
+func (b *bundle) subscribe(ctx context.Context) error {
+	s := &subscription{bundle: b}
+	return s.run(ctx)
 }
 
 // run subscribes again whenever the connection is lost. Where the server refuses, leases alone tell who lives, and hints do not
@@ -108,12 +100,12 @@ func (s *subscription) open(ctx context.Context) (*redis.PubSub, error) {
 func (s *subscription) announce(present bool) {
 	s.worker.present.Store(present)
 	for _, f := range s.feeds {
-		f.settled.Store(true)
 		f.switched.Store(false)
-		kick(f.beatNow)
-		kick(f.dueNow)
-		kick(f.lookNow)
+		f.wanted.Store(true)
 	}
+	s.unsettled.Do(func() { close(s.settled) })
+	kick(s.beatNow)
+	kick(s.lookNow)
 }
 
 // listen handles messages until the connection is lost or ctx is done.
@@ -142,21 +134,20 @@ func (s *subscription) listen(ctx context.Context, pubsub *redis.PubSub) error {
 
 // heard acts on a hint. The truth is in keys: a lost hint costs time, a false one nothing.
 func (s *subscription) heard(ctx context.Context, m *redis.Message) {
-	for _, f := range s.feeds {
-		if m.Channel != f.keys.Control() {
-			continue
-		}
-		verb, rest, _ := strings.Cut(m.Payload, " ")
-		switch verb {
-		case "due":
-			kick(f.dueNow)
-		case "released":
-			kick(f.lookNow)
-		case "pause", "resume":
-			f.readSwitch(ctx)
-		case "cancel":
-			f.cancelWaiting(rest)
-		}
+	f := s.byControl[m.Channel]
+	if f == nil {
+		return
+	}
+	verb, rest, _ := strings.Cut(m.Payload, " ")
+	switch verb {
+	case "due":
+		f.dueHint()
+	case "released":
+		f.wantLook()
+	case "pause", "resume":
+		_ = s.readSwitches(ctx, []*feed{f})
+	case "cancel":
+		f.cancelWaiting(rest)
 	}
 }
 
@@ -169,21 +160,33 @@ func (f *feed) cancelWaiting(id string) {
 	}
 }
 
-// readSwitch reads whether the queue is paused; it reports false when that cannot be read.
-func (f *feed) readSwitch(ctx context.Context) bool {
-	value, err := f.worker.beats.HGet(ctx, f.keys.State(), "paused").Result()
-	if err != nil && !errors.Is(err, redis.Nil) {
-		f.switched.Store(false)
-		f.log.Warn("cannot read whether the queue is paused", zap.Error(err))
-		return false
+// readSwitches reads which queues are paused.
+func (b *bundle) readSwitches(ctx context.Context, feeds []*feed) error {
+	answers := make([]*redis.StringCmd, len(feeds))
+	_, _ = b.worker.beats.Pipelined(ctx, func(pipe redis.Pipeliner) error { // each command has its own error
+		for i, f := range feeds {
+			answers[i] = pipe.HGet(ctx, f.keys.State(), "paused")
+		}
+		return nil
+	})
+	var bad error
+	for i, f := range feeds {
+		value, err := answers[i].Result()
+		f.switched.Store(err == nil || errors.Is(err, redis.Nil))
+		if !f.switched.Load() {
+			bad = fmt.Errorf("group: it is not known whether %s is paused: %w", f.queue.Name, err)
+			continue
+		}
+		paused := value != "" && value != "0"
+		if f.paused.Swap(paused) != paused {
+			f.log.Info("the queue was switched", zap.Bool("paused", paused))
+			b.worker.stir()
+		}
 	}
-	f.switched.Store(true)
-	paused := value != "" && value != "0"
-	if f.paused.Swap(paused) != paused {
-		f.log.Info("the queue was switched", zap.Bool("paused", paused))
-		f.worker.stir()
+	if bad != nil {
+		b.worker.log.Warn("cannot read which queues are paused", zap.Error(bad))
 	}
-	return true
+	return bad
 }
 
 // isRefused tells whether the server does not let this user subscribe.

@@ -2,40 +2,63 @@ package group
 
 import (
 	"context"
+	"math/rand/v2"
 	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/athoune/worker-machine/internal/conn"
 	"github.com/athoune/worker-machine/internal/script"
+	"github.com/athoune/worker-machine/internal/wire"
 	"github.com/athoune/worker-machine/reclaim"
 )
 
 const (
-	lookIdle   = time.Second            // how often the pending list is looked at while nobody else has entries
-	lookBusy   = 200 * time.Millisecond // while others have
+	lookIdle   = time.Second            // how often the pending lists are looked at while nobody else has entries
+	lookBusy   = 200 * time.Millisecond // while others have, if they are few
+	lookSlow   = 2 * time.Second        // the same, if they are many
 	lookSoon   = 100 * time.Millisecond // while one of them looks dead
-	auditEvery = 5 * time.Second        // how often a page of the stream is searched for ghosts
+	perOther   = 4 * time.Millisecond   // each other worker in a queue makes looks so much rarer: all of them look
+	perQueue   = 200 * time.Microsecond // and so does each queue that is busy
+	lookWhole  = 4 * time.Second        // how often a look is also for what is due and for ghosts
+	auditEvery = time.Minute            // how often consumers of no use are looked for
+	auditPace  = 500 * time.Millisecond // and how far apart two queues are in that, at least
 	staleAfter = 250 * time.Millisecond // tasks that wait for a slot for longer are handed to other workers
 	auditMost  = 100                    // ghosts taken at a time
 )
 
-// rescuer is the state of one feed's rescue loop.
+// rescuer is the state of one bundle's rescue loop.
 type rescuer struct {
+	*bundle
+	rows      []rescueRow
+	nextIdle  time.Time // when all queues are looked at that nobody else has entries of
+	nextWhole time.Time
+}
+
+// rescueRow is what the rescuer knows of one queue.
+type rescueRow struct {
 	feed      *feed
+	next      time.Time // when to look; zero: with all others that are idle
 	nextAudit time.Time
 	astray    int // looks in a row that found more pending than in hand
+	inHand    int // when the look began
+	added     uint64
+	sight     script.Sight
 }
 
 // rescue looks after what went astray: work of dead workers, work that leavers released, deliveries whose reply was lost, ghosts,
-// and tasks that wait here although others could run them.
-func (f *feed) rescue(ctx context.Context) error {
-	r := rescuer{feed: f, nextAudit: time.Now().Add(jitter(auditEvery))}
+// and tasks that wait here although others could run them. One look is for all queues that are to be looked at.
+func (b *bundle) rescue(ctx context.Context) error {
+	r := &rescuer{bundle: b, rows: make([]rescueRow, len(b.feeds))}
+	for i, f := range b.feeds {
+		r.rows[i] = rescueRow{feed: f, nextAudit: time.Now().Add(rand.N(r.auditEach()))}
+	}
 	for ctx.Err() == nil {
-		timer := time.NewTimer(r.once(ctx))
+		r.once(ctx)
+		timer := time.NewTimer(time.Until(r.next()))
 		select {
 		case <-ctx.Done():
-		case <-f.lookNow:
+		case <-b.lookNow:
 		case <-timer.C:
 		}
 		timer.Stop()
@@ -43,41 +66,136 @@ func (f *feed) rescue(ctx context.Context) error {
 	return nil
 }
 
-// once looks once, takes what can be taken, and tells when to look again.
-func (r *rescuer) once(ctx context.Context) time.Duration {
-	f := r.feed
-	if !f.ready.Load() {
-		return lookBusy
-	}
-	if !f.switched.Load() {
-		f.readSwitch(ctx)
-	}
-	f.handBackStale()
-	inHand, added := f.flights.census()
-	found, err := f.reclaimer.Look(ctx)
-	if err != nil {
-		if !conn.IsNoGroup(err) {
-			f.log.Warn("cannot look after other workers", zap.Error(err))
+// auditEach is how often each queue is audited that has nothing that waits.
+func (r *rescuer) auditEach() time.Duration {
+	return max(auditEvery, time.Duration(len(r.rows))*auditPace)
+}
+
+// next is when to look again.
+func (r *rescuer) next() time.Time {
+	next := r.nextIdle
+	for i := range r.rows {
+		if at := r.rows[i].next; !at.IsZero() && at.Before(next) {
+			next = at
 		}
-		return jitter(lookIdle)
 	}
-	_, addedNow := f.flights.census()
-	r.compare(found.OwnPending, inHand+int(addedNow-added))
-	left := r.takeOver(ctx, found)
-	r.audit(ctx)
-	switch {
-	case found.Suspects > 0:
-		return lookSoon
-	case left || found.OthersPending > 0:
-		return jitter(lookBusy)
-	default:
-		return jitter(lookIdle)/4 + lookIdle*3/4
+	return next
+}
+
+// once looks once at the queues whose turn it is, and takes what can be taken.
+func (r *rescuer) once(ctx context.Context) {
+	r.handBackStale()
+	now := time.Now()
+	whole := !now.Before(r.nextWhole)
+	rows := r.turn(now)
+	if len(rows) == 0 {
+		return
 	}
+	if whole {
+		r.nextWhole = now.Add(jitter(lookWhole))
+	}
+	r.readUnread(ctx, rows)
+	views, err := r.look(ctx, rows, whole)
+	if err != nil {
+		r.worker.log.Warn("cannot look after other workers", zap.Error(err))
+		return
+	}
+	found, err := reclaim.LookTogether(ctx, views)
+	if err != nil {
+		r.worker.log.Warn("cannot look after other workers", zap.Error(err))
+	}
+	busy := lookInterval(found)
+	for i, row := range rows {
+		_, added := row.feed.flights.census()
+		row.compare(found[i].OwnPending, row.inHand+int(added-row.added))
+		r.takeOver(ctx, row, found[i])
+		r.audit(ctx, row, whole)
+		row.next = time.Time{}
+		switch {
+		case found[i].Suspects > 0:
+			row.next = now.Add(lookSoon)
+		case found[i].OthersPending+found[i].Released > 0:
+			row.next = now.Add(jitter(busy))
+		}
+	}
+}
+
+// turn chooses the queues to look at.
+func (r *rescuer) turn(now time.Time) []*rescueRow {
+	idle := !now.Before(r.nextIdle)
+	if idle {
+		r.nextIdle = now.Add(lookIdle*3/4 + jitter(lookIdle)/4)
+	}
+	var rows []*rescueRow
+	for i := range r.rows {
+		row := &r.rows[i]
+		if !row.feed.ready.Load() {
+			continue
+		}
+		wanted := row.feed.wanted.Swap(false)
+		if wanted || row.next.IsZero() && idle || !row.next.IsZero() && !now.Before(row.next) {
+			rows = append(rows, row)
+		}
+	}
+	return rows
+}
+
+// readUnread reads the pause switches that could not be read when they should have been.
+func (r *rescuer) readUnread(ctx context.Context, rows []*rescueRow) {
+	var unread []*feed
+	for _, row := range rows {
+		if !row.feed.switched.Load() {
+			unread = append(unread, row.feed)
+		}
+	}
+	if len(unread) > 0 {
+		_ = r.readSwitches(ctx, unread) // it has logged why not, and is tried again
+	}
+}
+
+// look asks Redis what is pending with whom.
+func (r *rescuer) look(ctx context.Context, rows []*rescueRow, whole bool) ([]reclaim.View, error) {
+	w := r.worker
+	queues := make([]wire.Keys, len(rows))
+	for i, row := range rows {
+		queues[i] = row.feed.keys
+		row.inHand, row.added = row.feed.flights.census() // BEFORE the look: what comes later may be pending, or not
+	}
+	sights, err := w.aside.Scripts().Look(ctx, queues, w.store.Group(), whole)
+	if err != nil {
+		for _, row := range rows {
+			row.feed.reclaimer.Missed()
+		}
+		return nil, err
+	}
+	views := make([]reclaim.View, len(rows))
+	for i, row := range rows {
+		row.sight = sights[i]
+		views[i] = reclaim.View{Of: row.feed.reclaimer, Pending: sights[i].Pending}
+		if sights[i].Due >= 0 {
+			row.feed.dueWithin(sights[i].Due)
+		}
+	}
+	return views, nil
+}
+
+// lookInterval is how often queues are looked at while others have entries of them. The more there is to see, the rarer each worker
+// looks, and the more workers there are that do: together they look just as often.
+func lookInterval(found []reclaim.Found) time.Duration {
+	interval := time.Duration(0)
+	most := 0
+	for i := range found {
+		if found[i].Others > 0 {
+			interval += perQueue
+			most = max(most, found[i].Others)
+		}
+	}
+	return min(max(interval, time.Duration(most)*perOther, lookBusy), lookSlow)
 }
 
 // compare notices deliveries that never arrived here: the fetcher then reads the whole history. Some replies are always just
 // under way, so it takes two looks.
-func (r *rescuer) compare(pending, inHand int) {
+func (r *rescueRow) compare(pending, inHand int) {
 	if pending <= inHand {
 		r.astray = 0
 		return
@@ -88,26 +206,25 @@ func (r *rescuer) compare(pending, inHand int) {
 	}
 }
 
-// takeOver claims what is there to claim, as far as there are slots; it tells whether something may be left.
-func (r *rescuer) takeOver(ctx context.Context, found reclaim.Found) (left bool) {
-	if found.Released == 0 && len(found.Dead) == 0 {
-		return false
+// takeOver claims what is there to claim, as far as there are slots.
+func (r *rescuer) takeOver(ctx context.Context, row *rescueRow, found reclaim.Found) {
+	if found.Released > 0 || len(found.Dead) > 0 {
+		r.claim(ctx, row.feed, "take over entries", row.feed.reclaimer.Take)
 	}
-	r.claim(ctx, "take over entries", r.feed.reclaimer.Take)
-	return true
 }
 
-// audit searches the next page of the stream for ghosts, now and then.
-func (r *rescuer) audit(ctx context.Context) {
-	if time.Now().Before(r.nextAudit) {
+// audit searches the next page of the stream for ghosts if anything is there that may be one, and for consumers of no use now and then.
+func (r *rescuer) audit(ctx context.Context, row *rescueRow, whole bool) {
+	now := time.Now()
+	ghosts := whole && row.sight.Waiting > 0
+	if !ghosts && now.Before(row.nextAudit) {
 		return
 	}
-	r.nextAudit = time.Now().Add(jitter(auditEvery))
-	r.claim(ctx, "audit the stream", r.feed.reclaimer.Audit)
+	row.nextAudit = now.Add(jitter(r.auditEach()))
+	r.claim(ctx, row.feed, "audit the stream", row.feed.reclaimer.Audit)
 }
 
-func (r *rescuer) claim(ctx context.Context, what string, by func(ctx context.Context, want int) ([]script.Entry, error)) {
-	f := r.feed
+func (r *rescuer) claim(ctx context.Context, f *feed, what string, by func(ctx context.Context, want int) ([]script.Entry, error)) {
 	want := min(f.worker.pool.free(), auditMost)
 	if want == 0 || !f.open() {
 		return
@@ -115,7 +232,7 @@ func (r *rescuer) claim(ctx context.Context, what string, by func(ctx context.Co
 	f.claiming.Lock()
 	defer f.claiming.Unlock()
 	entries, err := by(ctx, want)
-	if err != nil {
+	if err != nil && !conn.IsNoGroup(err) {
 		f.log.Warn("cannot "+what, zap.Error(err))
 		if !conn.NotSent(err) {
 			f.wantAudit() // claimed entries may be old: only the whole history tells
@@ -130,13 +247,24 @@ func (r *rescuer) claim(ctx context.Context, what string, by func(ctx context.Co
 }
 
 // handBackStale gives tasks to other workers that wait here for a slot: the handlers are slower than they were.
-func (f *feed) handBackStale() {
+func (b *bundle) handBackStale() {
 	now := time.Now()
-	stale := f.worker.pool.take(func(one *flight) bool { return one.feed == f && now.Sub(one.arrived) > staleAfter })
+	stale := b.worker.pool.take(func(one *flight) bool { return one.feed.bundle == b && now.Sub(one.arrived) > staleAfter })
 	if len(stale) == 0 {
 		return
 	}
-	f.worker.pool.slow(staleAfter)
-	f.log.Debug("handing back tasks that wait for a slot", zap.Int("tasks", len(stale)))
-	f.release(stale...)
+	b.worker.pool.slow(staleAfter)
+	b.worker.log.Debug("handing back tasks that wait for a slot", zap.Int("tasks", len(stale)))
+	for f, some := range byFeed(stale) {
+		f.release(some...)
+	}
+}
+
+// byFeed sorts flights by their queues.
+func byFeed(all []*flight) map[*feed][]*flight {
+	sorted := map[*feed][]*flight{}
+	for _, one := range all {
+		sorted[one.feed] = append(sorted[one.feed], one)
+	}
+	return sorted
 }

@@ -19,6 +19,11 @@ import (
 // blockFor bounds one blocking read: a connection that died without a word is noticed a second later.
 const blockFor = 2 * time.Second
 
+const (
+	asideConns    = 4
+	asidePatience = 2 * time.Second // how long a call for background work waits for the next bytes of its answer
+)
+
 // ErrUsed is returned by the second Run of a worker: its name is never used again, so a new worker has to be made.
 var ErrUsed = errors.New("group: the worker has run already")
 
@@ -33,6 +38,8 @@ type Worker struct {
 
 	pool     *pool
 	feeds    []*feed
+	bundles  []*bundle
+	byTasks  map[string]*feed // by the name of the stream
 	policy   policy
 	gate     gate
 	suspects suspects
@@ -41,6 +48,8 @@ type Worker struct {
 
 	beats  redis.UniversalClient // heartbeats only, so that nothing starves them
 	pulse  *script.Runner        // on beats
+	aside  *stream.Store         // for what goes on beside the tasks: it gives up soon when Redis does not answer
+	own    redis.UniversalClient // of aside
 	shared *conn.Reader          // for all feeds on one server; nil on a cluster, where each feed has its own
 
 	life    context.Context // of everything that outlives Run's context while the worker drains
@@ -59,7 +68,7 @@ func NewWorker(store *stream.Store, cfg Config) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &Worker{store: store, cfg: cfg, name: newName()}
+	w := &Worker{store: store, cfg: cfg, name: newName(), byTasks: map[string]*feed{}}
 	w.log = store.Logger().With(zap.String("worker", w.name))
 	w.pool = newPool(cfg.Concurrency, w.run)
 	w.suspects.arrived, w.reopen = make(chan struct{}, 1), make(chan struct{}, 1)
@@ -127,6 +136,9 @@ func (w *Worker) openClients() (err error) {
 		return fmt.Errorf("group: make a connection for heartbeats: %w", err)
 	}
 	w.pulse = w.store.Scripts().With(w.beats)
+	if err = w.openAside(); err != nil {
+		return err
+	}
 	if !clustered {
 		if w.shared, err = conn.NewReader(client, blockFor); err != nil {
 			return fmt.Errorf("group: make a connection for reads: %w", err)
@@ -144,12 +156,33 @@ func (w *Worker) openClients() (err error) {
 			return err
 		}
 		w.feeds = append(w.feeds, f)
+		w.byTasks[f.keys.Tasks()] = f
 	}
+	w.makeBundles()
 	w.policy = newPolicy(w.feeds, w.cfg.Strict)
 	return nil
 }
 
+// openAside makes the store for background work. It shares no connection with heartbeats, since it may bring large entries.
+func (w *Worker) openAside() (err error) {
+	w.own, err = conn.Derive(w.store.Client(), conn.Options{PoolSize: asideConns, ReadTimeout: asidePatience, MaxRetries: -1})
+	if err != nil {
+		return fmt.Errorf("group: make a connection for background work: %w", err)
+	}
+	w.aside, err = stream.NewStore(w.own, stream.Config{Prefix: w.store.Prefix(), Group: w.store.Group(), Logger: w.store.Logger()})
+	if err != nil {
+		return fmt.Errorf("group: open a store for background work: %w", err)
+	}
+	return nil
+}
+
 func (w *Worker) closeClients() {
+	if w.aside != nil {
+		_ = w.aside.Close()
+	}
+	if w.own != nil {
+		_ = w.own.Close()
+	}
 	if w.beats != nil {
 		_ = w.beats.Close() // nothing is under way any more
 	}
@@ -166,19 +199,17 @@ func (w *Worker) closeClients() {
 // loops are in the order in which they start; they stop in reverse. Presence BEFORE the leases, which tell others to look for
 // it; leases before the rest; fetch last, so that it stops first.
 func (w *Worker) loops() []supervise.Loop {
-	loops := []supervise.Loop{}
-	for i, group := range w.subscriptions() {
-		loops = append(loops, supervise.Loop{Name: fmt.Sprintf("presence %d", i), Run: group.run})
+	var loops []supervise.Loop
+	each := func(name string, run func(b *bundle, ctx context.Context) error) {
+		for _, b := range w.bundles {
+			loops = append(loops, supervise.Loop{Name: name + " of " + b.name(), Run: func(ctx context.Context) error { return run(b, ctx) }})
+		}
 	}
-	for _, f := range w.feeds {
-		loops = append(loops, supervise.Loop{Name: "heartbeat " + f.queue.Name, Run: f.keepLease})
-	}
+	each("presence", (*bundle).subscribe)
+	each("heartbeat", (*bundle).keepLeases)
 	loops = append(loops, supervise.Loop{Name: "drain", Run: w.drain})
-	for _, f := range w.feeds {
-		loops = append(loops,
-			supervise.Loop{Name: "due " + f.queue.Name, Run: f.promote},
-			supervise.Loop{Name: "rescue " + f.queue.Name, Run: f.rescue})
-	}
+	each("due", (*bundle).promote)
+	each("rescue", (*bundle).rescue)
 	return append(loops,
 		supervise.Loop{Name: "suspects", Run: w.runSuspects},
 		supervise.Loop{Name: "fetch", Run: w.fetch})

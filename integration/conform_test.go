@@ -264,7 +264,7 @@ func conformReclaim(t *testing.T, r *rig) {
 	const n = 50
 	r.enqueue(n)
 	r.deliver("dead", n)
-	_, _, err := r.store.Scripts().Heartbeat(t.Context(), r.keys, "dead", time.Minute, `{"presence":true}`)
+	_, err := r.store.Scripts().Heartbeat(t.Context(), []wire.Keys{r.keys}, "dead", time.Minute, `{"presence":true}`)
 	must(t, err)
 	var ran record
 	r.work(group.Config{Concurrency: 8}, squares(&ran))
@@ -285,7 +285,7 @@ func conformCrashLoop(t *testing.T, r *rig) {
 	t.Helper()
 	r.enqueue(1)
 	r.deliver("dead", 1)
-	_, _, err := r.store.Scripts().Heartbeat(t.Context(), r.keys, "dead", time.Minute, `{"presence":true}`)
+	_, err := r.store.Scripts().Heartbeat(t.Context(), []wire.Keys{r.keys}, "dead", time.Minute, `{"presence":true}`)
 	must(t, err)
 	pending, err := r.client.XPending(t.Context(), r.keys.Tasks(), r.store.Group()).Result()
 	must(t, err)

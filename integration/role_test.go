@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -29,6 +30,7 @@ type spec struct {
 	Network, Addr string
 	Cluster       []string // instead
 	Prefix        string
+	Workers       int // in one process; 0 is one
 	Concurrency   int
 	Lease, Drain  time.Duration
 	ReplyTTL      time.Duration // of a client
@@ -81,7 +83,28 @@ func playWorker() error {
 	report := reporter()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM) //nolint:forbidigo // the main of a process
 	defer stop()
-	worker, err := group.NewWorker(store, group.Config{
+	gate := make(chan struct{})
+	go followInput(gate, stop)
+	ended := make(chan error)
+	workers := max(1, s.Workers)
+	for range workers {
+		worker, err := newWorker(s, store, report)
+		if err != nil {
+			return err
+		}
+		handleAll(worker, gate, report)
+		report("name %s 0 0", worker.Name())
+		go func() { ended <- worker.Run(ctx) }()
+	}
+	var errs []error
+	for range workers {
+		errs = append(errs, <-ended)
+	}
+	return errors.Join(errs...)
+}
+
+func newWorker(s spec, store *stream.Store, report func(format string, args ...any)) (*group.Worker, error) {
+	return group.NewWorker(store, group.Config{
 		Queues: []group.Queue{{Name: queue}}, Concurrency: s.Concurrency, Lease: s.Lease, Drain: s.Drain,
 		Backoff: group.Backoff{Min: time.Millisecond, Max: 50 * time.Millisecond},
 		Hooks: group.Hooks{
@@ -89,14 +112,6 @@ func playWorker() error {
 			LeaseLost: func(string) { report("leaseLost - 0 0") },
 		},
 	})
-	if err != nil {
-		return err
-	}
-	gate := make(chan struct{})
-	go followInput(gate, stop)
-	handleAll(worker, gate, report)
-	report("name %s 0 0", worker.Name())
-	return worker.Run(ctx)
 }
 
 // followInput opens the gate when told to, and stops the process when the test is gone.

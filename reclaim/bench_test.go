@@ -92,7 +92,7 @@ func (b *bench) deliver(consumer string, n int) []string {
 // beat writes the lease of a worker.
 func (b *bench) beat(worker string, presence bool, ttl time.Duration) {
 	b.t.Helper()
-	_, _, err := b.store.Scripts().Heartbeat(b.t.Context(), b.keys, worker, ttl, fmt.Sprintf(`{"presence":%v}`, presence))
+	_, err := b.store.Scripts().Heartbeat(b.t.Context(), []wire.Keys{b.keys}, worker, ttl, fmt.Sprintf(`{"presence":%v}`, presence))
 	b.ok(err)
 }
 

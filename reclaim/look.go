@@ -19,10 +19,14 @@ import (
 type Found struct {
 	OwnPending    int      // entries pending with this worker
 	OthersPending int      // entries pending with other workers, dead or alive
+	Others        int      // how many other workers those are
 	Released      int      // entries that leaving workers handed back; anybody may take them
 	Dead          []string // dead workers that have entries, for [Reclaimer.Take]
 	Suspects      int      // workers that look dead since a moment: look again in a tenth of a second
 }
+
+// crowd is how many other workers one look asks about at most.
+const crowd = 16
 
 // signs are what a look knows about one other worker.
 type signs struct {
@@ -31,65 +35,150 @@ type signs struct {
 	seen     bool // the channel had a subscriber
 }
 
+// View is what is pending in the queue of a reclaimer, with whom, as the caller has just seen it.
+type View struct {
+	Of      *Reclaimer
+	Pending map[string]int // entries by consumer, the worker itself and "released" among them
+}
+
 // Look asks Redis once what is pending with whom and, only while others have something pending, once more for their signs of
 // life. Errors of Redis are wrapped, so that NOGROUP can be told.
 func (r *Reclaimer) Look(ctx context.Context) (Found, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	found, err := r.look(ctx)
-	if err != nil {
-		// Redis was away for us and so, most likely, for others: let them renew their leases before they are judged.
-		now := time.Now()
-		r.dead = nil
-		r.presence.disturb(now)
-		r.leaseHeld = now.Add(r.lease / 2)
-		return Found{}, err
-	}
-	r.lastLook = time.Now()
-	r.released = found.Released
-	return found, nil
-}
-
-func (r *Reclaimer) look(ctx context.Context) (Found, error) {
 	pending, err := r.store.Client().XPending(ctx, r.keys.Tasks(), r.store.Group()).Result()
 	if err != nil {
+		r.Missed()
 		return Found{}, fmt.Errorf("reclaim: look at pending entries of %s: %w", r.queue, err)
 	}
-	var found Found
-	others := map[string]int{}
+	view := View{Of: r, Pending: map[string]int{}}
 	for name, count := range pending.Consumers {
+		view.Pending[name] = int(count)
+	}
+	found, err := LookTogether(ctx, []View{view})
+	if err != nil {
+		return Found{}, err
+	}
+	return found[0], nil
+}
+
+// LookTogether is [Reclaimer.Look] for several queues of one server: the signs of life of all workers that have something pending are
+// asked for in one round trip. In a crowd that is a random part of them, so that hundreds of workers do not all ask for each other.
+// On a cluster it takes one queue. What is found comes back even beside an error; it is nothing for queues whose look failed.
+func LookTogether(ctx context.Context, views []View) ([]Found, error) {
+	found := make([]Found, len(views))
+	looks := make([]*look, 0, len(views))
+	for i, view := range views {
+		r := view.Of
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if l := r.begin(view.Pending, &found[i]); len(l.names) > 0 {
+			looks = append(looks, l)
+		} else {
+			r.lastLook = time.Now()
+		}
+	}
+	var errs []error
+	common := signsOfLife(ctx, looks)
+	for _, l := range looks {
+		err := common
+		if err == nil {
+			err = l.end(ctx)
+		}
+		if err != nil {
+			*l.found = Found{}
+			l.of.missed()
+			errs = append(errs, err)
+		}
+	}
+	if common != nil {
+		return found, common
+	}
+	return found, errors.Join(errs...)
+}
+
+// Missed tells the reclaimer that the caller could not look: Redis was away for us and so, most likely, for others. They may renew
+// their leases before they are judged.
+func (r *Reclaimer) Missed() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.missed()
+}
+
+// missed is Missed with mu held.
+func (r *Reclaimer) missed() {
+	now := time.Now()
+	r.dead = nil
+	r.presence.disturb(now)
+	r.leaseHeld = now.Add(r.lease / 2)
+}
+
+// look is one that is under way, at one queue where other workers have something pending.
+type look struct {
+	of     *Reclaimer
+	found  *Found
+	others map[string]int
+	names  []string // of those whose signs of life are asked for
+	leases []*redis.StringCmd
+	seen   map[string]int64 // subscribers by channel
+}
+
+// begin counts, and chooses whom to look at. mu is held until the look has ended.
+func (r *Reclaimer) begin(pending map[string]int, found *Found) *look {
+	l := &look{of: r, found: found, others: map[string]int{}}
+	for name, count := range pending {
 		switch name {
 		case r.worker:
-			found.OwnPending = int(count)
+			found.OwnPending = count
 		case wire.ReleasedConsumer:
-			found.Released = int(count)
+			found.Released = count
 		default:
-			found.OthersPending += int(count)
-			others[name] = int(count)
+			found.OthersPending += count
+			l.others[name] = count
 		}
 	}
-	r.dead = nil
-	r.forgetBut(others)
-	if len(others) == 0 {
-		return found, nil
+	found.Others = len(l.others)
+	r.dead, r.released = nil, found.Released
+	r.forgetBut(l.others)
+	l.names = r.choose(l.others)
+	return l
+}
+
+// choose returns whom to look at: everybody, or in a crowd those that looked dead before and some others.
+func (r *Reclaimer) choose(others map[string]int) []string {
+	if len(others) <= crowd {
+		return slices.Sorted(maps.Keys(others))
 	}
-	names := slices.Sorted(maps.Keys(others))
-	life, own, err := r.signsOf(ctx, names)
+	names := slices.Collect(maps.Keys(r.presence.absent))
+	for name := range others { // in random order
+		if len(names) >= crowd {
+			break
+		}
+		if _, absent := r.presence.absent[name]; !absent {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// end judges those that were looked at.
+func (l *look) end(ctx context.Context) error {
+	life, err := l.signs()
 	if err != nil {
-		return Found{}, err
+		return err
 	}
-	dead, suspects, err := r.judge(ctx, names, life, own)
+	own := l.seen[l.of.keys.Presence(l.of.worker)] > 0
+	dead, suspects, err := l.of.judge(ctx, l.names, life, own)
 	if err != nil {
-		return Found{}, err
+		return err
 	}
-	for _, name := range names {
+	for _, name := range l.names {
 		if mode := dead[name]; mode != "" {
-			r.dead = append(r.dead, corpse{name: name, mode: mode, pending: others[name]})
-			found.Dead = append(found.Dead, name)
+			l.of.dead = append(l.of.dead, corpse{name: name, mode: mode, pending: l.others[name]})
+			l.found.Dead = append(l.found.Dead, name)
 		}
 	}
-	found.Suspects = suspects
-	return found, nil
+	l.found.Suspects = suspects
+	l.of.lastLook = time.Now()
+	return nil
 }
 
 // judge returns by which sign each dead one of the named workers is dead, and how many others look like it.
@@ -149,38 +238,48 @@ func (r *Reclaimer) holdsLeases(now time.Time) bool {
 	return now.Before(r.leaseHeld) || (!r.lastLook.IsZero() && now.Sub(r.lastLook) > r.lease)
 }
 
-// signsOf asks for the leases and channels of the named workers, and whether this worker's own channel is seen, in one round trip.
-func (r *Reclaimer) signsOf(ctx context.Context, names []string) (map[string]signs, bool, error) {
-	channels := make([]string, 0, len(names)+1)
-	channels = append(channels, r.keys.Presence(r.worker))
-	for _, name := range names {
-		channels = append(channels, r.keys.Presence(name))
+// signsOfLife asks for the leases and channels of the chosen workers, and whether this worker's own channels are seen, in one round trip.
+func signsOfLife(ctx context.Context, looks []*look) error {
+	if len(looks) == 0 {
+		return nil
 	}
-	pipe, count, err := r.pipeline(ctx)
+	pipe, count, err := looks[0].of.pipeline(ctx)
 	if err != nil {
-		return nil, false, fmt.Errorf("reclaim: find the node of %s: %w", r.queue, err)
+		return fmt.Errorf("reclaim: find the node of %s: %w", looks[0].of.queue, err)
 	}
-	leases := make([]*redis.StringCmd, len(names))
-	for i, name := range names {
-		leases[i] = pipe.Get(ctx, r.keys.Lease(name))
+	var channels []string
+	for _, l := range looks {
+		channels = append(channels, l.of.keys.Presence(l.of.worker))
+		for _, name := range l.names {
+			l.leases = append(l.leases, pipe.Get(ctx, l.of.keys.Lease(name)))
+			channels = append(channels, l.of.keys.Presence(name))
+		}
 	}
 	subscribers := count(ctx, channels...)
 	_, _ = pipe.Exec(ctx) // each command has its own error
-
 	// An answer with an error means that this server or this user may not ask: leases alone decide then.
 	seen, err := subscribers.Result()
 	if err != nil && !known(err) {
-		return nil, false, fmt.Errorf("reclaim: look at the presence of workers of %s: %w", r.queue, err)
+		return fmt.Errorf("reclaim: look at the presence of workers of %s: %w", looks[0].of.queue, err)
 	}
-	life := make(map[string]signs, len(names))
-	for i, name := range names {
-		value, err := leases[i].Result()
+	for _, l := range looks {
+		l.seen = seen
+	}
+	return nil
+}
+
+// signs are those of the chosen workers.
+func (l *look) signs() (map[string]signs, error) {
+	keys := l.of.keys
+	life := make(map[string]signs, len(l.names))
+	for i, name := range l.names {
+		value, err := l.leases[i].Result()
 		if err != nil && !errors.Is(err, redis.Nil) {
-			return nil, false, fmt.Errorf("reclaim: look at the lease of %s in %s: %w", name, r.queue, err)
+			return nil, fmt.Errorf("reclaim: look at the lease of %s in %s: %w", name, l.of.queue, err)
 		}
-		life[name] = signs{lease: err == nil, presence: keepsPresence(value), seen: seen[channels[i+1]] > 0}
+		life[name] = signs{lease: err == nil, presence: keepsPresence(value), seen: l.seen[keys.Presence(name)] > 0}
 	}
-	return life, seen[channels[0]] > 0, nil
+	return life, nil
 }
 
 // pipeline is one to the node that serves the queue, with the command that counts subscribers there: on a cluster channels are

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -87,10 +88,14 @@ func (s *Store) Keys(queue string) wire.Keys { return wire.NewKeys(s.prefix, que
 // Scripts runs the state changes; it is for the packages of this module. Calls are not retried: the caller decides.
 func (s *Store) Scripts() *script.Runner { return s.scripts }
 
-// Register notes that a queue exists, for [Store.Queues].
-func (s *Store) Register(ctx context.Context, queue string) error {
-	if err := s.writer.SAdd(ctx, wire.Queues(s.prefix), queue).Err(); err != nil {
-		return fmt.Errorf("stream: register queue %s: %w", queue, err)
+// Register notes that queues exist, for [Store.Queues].
+func (s *Store) Register(ctx context.Context, queues ...string) error {
+	members := make([]any, len(queues))
+	for i, queue := range queues {
+		members[i] = queue
+	}
+	if err := s.writer.SAdd(ctx, wire.Queues(s.prefix), members...).Err(); err != nil {
+		return fmt.Errorf("stream: register %s: %w", strings.Join(queues, ", "), err)
 	}
 	return nil
 }

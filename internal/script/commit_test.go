@@ -21,7 +21,7 @@ func (q *queue) batch(entries ...string) script.CommitBatch {
 // fence makes the worker's lease and returns its fence.
 func (q *queue) fence(t *testing.T, worker string) string {
 	t.Helper()
-	fence, _, err := q.Heartbeat(t.Context(), q.keys, worker, time.Minute, "host")
+	fence, _, err := q.beat(t, worker, time.Minute, "host")
 	if err != nil || fence == "" {
 		t.Fatalf("heartbeat: fence %q, %v", fence, err)
 	}

@@ -171,9 +171,9 @@ func TestAFullRedisDrains(t *testing.T) {
 		t.Errorf("a refused enqueue changed\n%s\nto\n%s", before, after)
 	}
 	for name, try := range map[string]func() error{
-		"heartbeat": func() error { return second(q.Heartbeat(t.Context(), q.keys, "me", time.Minute, "host")) },
+		"heartbeat": func() error { return second(q.beat(t, "me", time.Minute, "host")) },
 		"a new heartbeat": func() error {
-			return second(q.Heartbeat(t.Context(), q.keys, "new", time.Minute, "host"))
+			return second(q.beat(t, "new", time.Minute, "host"))
 		},
 		"session": func() error {
 			_, err := q.Session(t.Context(), script.SessionKeys{Keys: q.keys, ID: replyID, Lane: "lane"}, time.Minute)

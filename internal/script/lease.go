@@ -2,6 +2,7 @@ package script
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/athoune/worker-machine/internal/wire"
@@ -10,19 +11,34 @@ import (
 // leaveLimit bounds how many entries one call of leave hands over.
 const leaveLimit = 256
 
-// Heartbeat renews a worker's lease on a queue, or makes it. The fence is new each time the lease is made: renewed is false then,
-// and what the worker had may be with others.
-func (r *Runner) Heartbeat(ctx context.Context, keys wire.Keys, worker string, ttl time.Duration, value string) (fence string, renewed bool, err error) {
-	answer, err := r.run(ctx, heartbeatScript, []string{keys.Lease(worker)}, []any{ttl.Milliseconds(), value})
-	if err != nil {
-		return "", false, err
+// Lease is a worker's lease on one queue, as a heartbeat left it.
+type Lease struct {
+	Fence   string // "" when the key is no lease: somebody else's
+	Renewed bool   // false when it was gone and is made again, with a new fence: what the worker had may be with others
+}
+
+// Heartbeat renews a worker's leases on some queues, or makes them, [queuesAtOnce] in a call. On a cluster it takes one queue.
+func (r *Runner) Heartbeat(ctx context.Context, queues []wire.Keys, worker string, ttl time.Duration, value string) ([]Lease, error) {
+	leases := make([]Lease, 0, len(queues))
+	for some := range slices.Chunk(queues, queuesAtOnce) {
+		names := make([]string, len(some))
+		for i, keys := range some {
+			names[i] = keys.Lease(worker)
+		}
+		answer, err := r.run(ctx, heartbeatScript, names, []any{ttl.Milliseconds(), value})
+		if err != nil {
+			return nil, err
+		}
+		values, err := list(heartbeatScript, answer, 2*len(some))
+		if err != nil {
+			return nil, err
+		}
+		for i := range some {
+			fence, _ := wire.ParseLease(text(values[2*i+1]))
+			leases = append(leases, Lease{Fence: fence, Renewed: number(values[2*i]) == 1})
+		}
 	}
-	values, err := list(heartbeatScript, answer, 2)
-	if err != nil {
-		return "", false, err
-	}
-	fence, _ = wire.ParseLease(text(values[1]))
-	return fence, number(values[0]) == 1, nil
+	return leases, nil
 }
 
 // Release hands entries that have not started back to the group, at no cost of an attempt; others are told.

@@ -256,3 +256,13 @@ func result(text string) string {
 	o := wire.Outcome{Kind: wire.KindResult, Payload: []byte(text)}
 	return o.Encode()
 }
+
+// beat is a heartbeat for this queue alone.
+func (q *queue) beat(t *testing.T, worker string, ttl time.Duration, value string) (fence string, renewed bool, err error) {
+	t.Helper()
+	leases, err := q.Heartbeat(t.Context(), []wire.Keys{q.keys}, worker, ttl, value)
+	if err != nil {
+		return "", false, err
+	}
+	return leases[0].Fence, leases[0].Renewed, nil
+}

@@ -264,7 +264,7 @@ func TestHeartbeatsKeepTheFenceUntilTheLeaseIsLost(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)
 	beat := func() (string, bool) {
-		fence, renewed, err := q.Heartbeat(t.Context(), q.keys, "me", time.Minute, "host 1")
+		fence, renewed, err := q.beat(t, "me", time.Minute, "host 1")
 		if err != nil {
 			t.Fatal(err)
 		}

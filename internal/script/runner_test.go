@@ -59,9 +59,9 @@ func (q *queue) live(t *testing.T, between func()) {
 		t.Fatalf("promote: %d, %v, %v", moved, next, err)
 	}
 	q.deliver(t, "me", 6)
-	fence, renewed, err := q.Heartbeat(t.Context(), q.keys, "me", time.Minute, "host")
+	fence, renewed, err := q.beat(t, "me", time.Minute, "host")
 	must("heartbeat", err)
-	if again, kept, err := q.Heartbeat(t.Context(), q.keys, "me", time.Minute, "host"); err != nil || renewed || !kept || again != fence {
+	if again, kept, err := q.beat(t, "me", time.Minute, "host"); err != nil || renewed || !kept || again != fence {
 		t.Errorf("heartbeats: %q %v, %q %v, %v", fence, renewed, again, kept, err)
 	}
 	b := q.batch(entries[0], entries[1])
@@ -115,8 +115,8 @@ func TestRunnersOnAnotherClientKnowWhatTheServerKnows(t *testing.T) {
 	q.fence(t, "me")
 	other := q.With(q.server.Client(t))
 	q.do(t, "config", "resetstat")
-	if _, renewed, err := other.Heartbeat(t.Context(), q.keys, "me", time.Minute, ""); err != nil || !renewed {
-		t.Errorf("got %v, %v", renewed, err)
+	if leases, err := other.Heartbeat(t.Context(), []wire.Keys{q.keys}, "me", time.Minute, ""); err != nil || !leases[0].Renewed {
+		t.Errorf("got %v, %v", leases, err)
 	}
 	if stats := q.rdb.Info(t.Context(), "commandstats").Val(); strings.Contains(stats, "cmdstat_eval:") {
 		t.Errorf("it probed again: %s", stats)

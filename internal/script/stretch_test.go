@@ -265,11 +265,11 @@ func newHistory(t *testing.T, seed uint64) *history {
 	}
 	for _, consumer := range []string{"a", "b", "c"} {
 		for _, w := range h.twins {
-			fence, _, err := w.Heartbeat(t.Context(), w.keys, consumer, time.Hour, "host")
+			leases, err := w.Heartbeat(t.Context(), []wire.Keys{w.keys}, consumer, time.Hour, "host")
 			if err != nil {
 				t.Fatal(err)
 			}
-			h.fences[consumer] = append(h.fences[consumer], fence)
+			h.fences[consumer] = append(h.fences[consumer], leases[0].Fence)
 		}
 	}
 	return h
