@@ -18,7 +18,7 @@ func (r *Runner) Promote(ctx context.Context, keys wire.Keys, limit int) (moved 
 	if err != nil {
 		return 0, 0, err
 	}
-	next = time.Duration(number(values[1])) * time.Millisecond
+	next = time.Duration(number(values[1])) * time.Microsecond
 	if next < 0 {
 		next = -1
 	}

@@ -2,6 +2,7 @@ package script_test
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"testing"
 	"time"
@@ -97,6 +98,40 @@ func TestPromoteIsNeverEarly(t *testing.T) {
 	}
 	if _, next, err := q.Promote(t.Context(), q.keys, 10); err != nil || next != -1 {
 		t.Errorf("with none: got %v, %v, want -1", next, err)
+	}
+}
+
+// TestPromoteIsExact holds that a due time with a fraction of a millisecond is neither early nor a millisecond late.
+func TestPromoteIsExact(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	for i := range 50 {
+		item := laneTask(task(i))
+		item.After = time.Millisecond
+		before := q.rdb.Time(t.Context()).Val().UnixMicro()
+		stored, err := q.Enqueue(t.Context(), q.lane(item))
+		if err != nil {
+			t.Fatal(err)
+		}
+		q.next = stored.Last + 1
+		due := int64(math.Round(q.rdb.ZScore(t.Context(), q.keys.Due(), id(i)).Val() * 1000))
+		if after := q.rdb.Time(t.Context()).Val().UnixMicro(); due < before+1000 || due > after+1000 {
+			t.Fatalf("due at %d, stored for a millisecond between %d and %d", due, before, after)
+		}
+		for moved := 0; moved == 0; {
+			var next time.Duration
+			before := q.rdb.Time(t.Context()).Val().UnixMicro()
+			if moved, next, err = q.Promote(t.Context(), q.keys, 10); err != nil {
+				t.Fatal(err)
+			}
+			after := q.rdb.Time(t.Context()).Val().UnixMicro()
+			switch {
+			case moved == 1 && after < due, moved == 0 && before > due:
+				t.Fatalf("between %d and %d, due at %d: moved %d", before, after, due, moved)
+			case moved == 0 && (after+next.Microseconds() < due || before+next.Microseconds() > due):
+				t.Fatalf("between %d and %d: due in %v, want at %d", before, after, next, due)
+			}
+		}
 	}
 }
 

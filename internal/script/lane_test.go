@@ -149,10 +149,10 @@ func TestDelayedTasksAreNotEarlyAndWakeWorkersWhenTheyAreFirst(t *testing.T) {
 	if len(due) != 3 || due[0].Member != id(2) || int64(due[0].Score) != at.At {
 		t.Fatalf("due: %v, want %s first, at %d", due, id(2), at.At)
 	}
-	if early := now.Add(time.Minute + time.Millisecond); int64(due[1].Score) < early.UnixMilli() {
-		t.Errorf("due at %d, before %d", int64(due[1].Score), early.UnixMilli())
+	if early := now.Add(time.Minute + time.Millisecond); int64(math.Round(due[1].Score*1000)) < early.UnixMicro() {
+		t.Errorf("due at %.3f, before %d", due[1].Score, early.UnixMicro())
 	}
-	if got, want := []string{heard(), heard()}, []string{fmt.Sprintf("due %d", int64(due[1].Score)), fmt.Sprintf("due %d", at.At)}; !slices.Equal(got, want) {
+	if got, want := []string{heard(), heard()}, []string{fmt.Sprintf("due %.0f", math.Ceil(due[1].Score)), fmt.Sprintf("due %d", at.At)}; !slices.Equal(got, want) {
 		t.Errorf("heard %q, want %q", got, want)
 	}
 	q.wantStored(t, 0)

@@ -50,7 +50,7 @@ func matches(s string, most int, others string) bool {
 // Keys names every key of one queue. All share one hash tag, so that a script may touch any of them on a cluster.
 //
 //	<prefix>:{<queue>}:tasks             stream   tasks to run and running
-//	<prefix>:{<queue>}:due               zset     task IDs by due time, ms
+//	<prefix>:{<queue>}:due               zset     task IDs by due time, ms with three decimals
 //	<prefix>:{<queue>}:body              hash     task ID -> encoded task, for tasks that are due later
 //	<prefix>:{<queue>}:lease:<worker>    string   heartbeat of one worker incarnation, PX
 //	<prefix>:{<queue>}:producer:<lane>   string   last sequence number stored for that producer lane, PX
@@ -73,7 +73,7 @@ func NewKeys(prefix, queue string) Keys { return Keys{base: prefix + ":{" + queu
 // Tasks is the stream of tasks to run and running; an entry leaves it only in a commit.
 func (k Keys) Tasks() string { return k.base + "tasks" }
 
-// Due is the sorted set of task IDs by due time in milliseconds of the Redis clock.
+// Due is the sorted set of task IDs by due time in milliseconds of the Redis clock, with three decimals.
 func (k Keys) Due() string { return k.base + "due" }
 
 // Body is the hash of encoded tasks that are due later, by task ID.

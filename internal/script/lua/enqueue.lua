@@ -43,7 +43,7 @@ if special then
   for i = 7, #KEYS do redis.call('GET', KEYS[i]) end
   if limit > 0 then room = limit - size end
   local time = redis.call('TIME')
-  now = tonumber(time[1]) * 1000 + math.ceil(tonumber(time[2]) / 1000) -- rounded down, a delay could end early
+  now = tonumber(time[1]) * 1000 + tonumber(time[2]) / 1000
 end
 local dups, stored, earliest = '', 0, nil
 low, high = nil, nil
@@ -73,7 +73,7 @@ for i = skip + 1, n do
   elseif due then
     local id = string.sub(task, 1, 26)
     redis.call('HSET', KEYS[4], id, 'v1 ' .. task)
-    redis.call('ZADD', KEYS[3], string.format('%.0f', due), id)
+    redis.call('ZADD', KEYS[3], string.format('%.3f', due), id)
     if not earliest or due < earliest then earliest = due end
     answer[2 + i] = '@'
     stored = stored + 1
@@ -94,7 +94,7 @@ if stored > 0 then redis.pcall('HINCRBY', KEYS[5], 'enqueued', stored) end
 if earliest then
   local head = redis.call('ZRANGE', KEYS[3], 0, 0, 'WITHSCORES')
   if tonumber(head[2]) >= earliest then
-    redis.call('PUBLISH', KEYS[6], 'due ' .. string.format('%.0f', earliest))
+    redis.call('PUBLISH', KEYS[6], 'due ' .. string.format('%.0f', math.ceil(earliest)))
   end
 end
 return answer

@@ -2,11 +2,11 @@
 -- promote moves tasks that are due to the stream.
 -- KEYS tasks due body counts
 -- ARGV limit, prefix of the queue's reply streams
--- returns how many were moved, and the milliseconds until the next one is due (-1 when there is none)
+-- returns how many were moved, and the microseconds until the next one is due (-1 when there is none)
 -- ZREM BEFORE XADD: in a full Redis it makes the room that the entry takes.
 local time = redis.call('TIME')
-local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-local ids = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', string.format('%.0f', now), 'LIMIT', 0, ARGV[1])
+local now = tonumber(time[1]) * 1000 + tonumber(time[2]) / 1000
+local ids = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', string.format('%.3f', now), 'LIMIT', 0, ARGV[1])
 local moved, bytes = 0, 0
 redis.call('XLEN', KEYS[1]) -- a stream of a wrong type must not cost the tasks
 for _, id in ipairs(ids) do
@@ -29,6 +29,4 @@ for _, id in ipairs(ids) do
 end
 local head = redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')
 if #head == 0 then return {moved, -1} end
-local wait = tonumber(head[2]) - now
-if wait < 0 then wait = 0 end
-return {moved, wait}
+return {moved, math.max(0, math.ceil((tonumber(head[2]) - now) * 1000))}

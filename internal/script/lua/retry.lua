@@ -11,14 +11,11 @@ local head = redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')
 if redis.call('XACK', KEYS[1], ARGV[1], ARGV[3]) + redis.call('XDEL', KEYS[1], ARGV[3]) == 0 then return 0 end
 
 local time = redis.call('TIME')
-local delay = tonumber(ARGV[6])
-local whole = delay > 0 and math.ceil or math.floor -- what has to wait waits for all of it, what has not is due now
-local due = tonumber(time[1]) * 1000 + whole(tonumber(time[2]) / 1000) + delay
-local text = string.format('%.0f', due)
+local due = tonumber(time[1]) * 1000 + tonumber(time[2]) / 1000 + tonumber(ARGV[6])
 redis.call('HSET', KEYS[3], ARGV[4], ARGV[5])
-redis.call('ZADD', KEYS[2], text, ARGV[4])
+redis.call('ZADD', KEYS[2], string.format('%.3f', due), ARGV[4])
 redis.pcall('HINCRBY', KEYS[4], ARGV[7], 1)
 if redis.call('EXISTS', KEYS[5]) == 1 then redis.pcall('HDEL', KEYS[5], ARGV[3], ARGV[3] .. '!') end
-if #head == 0 or tonumber(head[2]) > due then redis.call('PUBLISH', KEYS[6], 'due ' .. text) end
+if #head == 0 or tonumber(head[2]) > due then redis.call('PUBLISH', KEYS[6], 'due ' .. string.format('%.0f', math.ceil(due))) end
 if KEYS[7] then redis.pcall('XADD', KEYS[7], 'NOMKSTREAM', '*', ARGV[4], '~due') end
 return 1
