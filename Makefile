@@ -9,7 +9,7 @@ FUZZTIME ?= 30s
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: check
 check: lint test ## everything that has to pass before a commit
@@ -47,11 +47,28 @@ fuzz: ## run every fuzz test for FUZZTIME (default 30s)
 
 .PHONY: bench
 bench: ## run every benchmark once
-	$(GO) test -run '^$$' -bench . -benchmem $(PACKAGES)
+	$(GO) test -run '^$$' -bench . -benchmem -benchtime 1x $(PACKAGES)
+	cd bench && $(GO) test ./...
 
 .PHONY: compare
-compare: ## measure beside a bare program and other queues, about 20 minutes
+compare: ## measure beside a bare program and other queues, and print it; about 20 minutes
 	cd bench && $(GO) run .
+
+.PHONY: compare-release
+compare-release: ## benchstat of this tree against the last release, or REF; some minutes
+	scripts/compare-release $(REF)
+
+.PHONY: instructions
+instructions: ## Redis instructions per task beside those of the last release, within 2 %; half a minute; needs valgrind
+	cd bench && $(GO) run . -rows instructions -only floor,ours -rounds 1 -against baseline.json
+
+.PHONY: performance
+performance: ## measure everything, and write docs/performance.md; goes on where it was stopped; RESUME= begins anew
+	cd bench && $(GO) run . -rows all -slow -tops $(TOPS) -growth all -json ../docs/performance.json $(RESUME)
+	cd bench && $(GO) run . -report ../docs/performance.json -against baseline.json
+
+RESUME ?= -resume
+TOPS   ?= run100,callers,batches,map
 
 .PHONY: integration
 integration: images ## the tests with several processes and real servers in containers, in full words

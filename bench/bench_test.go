@@ -53,15 +53,16 @@ func TestTable(t *testing.T) {
 	r := row{name: "lone", metrics: []metric{{key: "rate", title: "enqueue"}}}
 	for round, values := range []map[string]float64{{floorName: 1000, "ours": 900}, {floorName: 2000, "ours": 2200}} {
 		for name, value := range values {
-			all.add(round, r, name, &outcome{values: map[string]float64{"rate": value}, trouble: []string{"one is lost"}[:round]})
+			all.add(round, r, name, &outcome{values: map[string]float64{"rate": value}})
 		}
 	}
+	all.note("%s", "one is lost")
 	all.finish()
 	table := all.table()
 	for _, want := range []string{
 		"| row | work | floor | ours | river |",
 		"| lone | enqueue | 1,500 [1,000 to 2,000] | 1,550 [900 to 2,200] **x1.00** | - |",
-		"- lone, ours, round 1: one is lost",
+		"- one is lost",
 	} {
 		if !strings.Contains(table, want) {
 			t.Errorf("no %q in\n%s", want, table)
@@ -112,5 +113,139 @@ func TestCommandLine(t *testing.T) {
 		if err := run(t.Context(), strings.Fields(args), io.Discard, io.Discard); err == nil {
 			t.Errorf("%s: no error", args)
 		}
+	}
+}
+
+// TestMain is also the main of the processes that a benchmark starts.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 3 && os.Args[1] == "child" {
+		main()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// TestQuick measures a little of everything that is ours, in processes of its own, goes on with the same file, and compares the results
+// with themselves.
+func TestQuick(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "out.json")
+	quick := []string{
+		"-quick", "-time", "50ms", "-only", "floor,ours", "-rows", "run100,callers,calls,map,mapreduce,flood", "-growth", "queues,delayed", "-json", file, "-resume",
+	}
+	var out, progress strings.Builder
+	if err := run(t.Context(), quick, &out, &progress); err != nil {
+		t.Fatalf("%v\n%s", err, progress.String())
+	}
+	r, err := readResults(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Notes) > 0 {
+		t.Errorf("notes: %q", r.Notes)
+	}
+	for _, l := range r.Lines {
+		if l.Cells["ours"] == nil || l.Cells["ours"].Median <= 0 {
+			t.Errorf("%s: nothing was measured", l.Title)
+		}
+	}
+	for _, c := range r.Growth {
+		if want := 2 * len(growths()[slices.IndexFunc(growths(), func(g growth) bool { return g.name == c.Name })].quick); len(c.Points) != want {
+			t.Errorf("%s has %d points, want %d", c.Name, len(c.Points), want)
+		}
+		if err := c.draw(filepath.Join(t.TempDir(), c.file())); err != nil {
+			t.Error(err)
+		}
+	}
+	progress.Reset()
+	if err := run(t.Context(), append(quick, "-against", file), &out, &progress); err != nil {
+		t.Errorf("compared with itself: %v", err)
+	}
+	if progress.Len() > 0 {
+		t.Errorf("measured again what was there:\n%s", progress.String())
+	}
+}
+
+func TestPage(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(filepath.Join("../docs", page))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := readResults("../docs/performance.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.before, err = readResults("baseline.json"); err != nil {
+		t.Fatal(err)
+	}
+	filled, err := r.fillIn(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(filled) != string(text) {
+		t.Error("docs/performance.md is not what its measurements say: run `go run . -report ../docs/performance.json -against baseline.json`")
+	}
+}
+
+func TestJudge(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		change float64
+		less   bool
+		want   string
+	}{
+		"more of what is to be less": {0.03, true, wordWorse},
+		"less of what is to be less": {-0.03, true, "better"},
+		"less of what is to be more": {-0.03, false, wordWorse},
+		"hardly more":                {0.019, true, "same"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := judge(c.change, 0.02, c.less); got != c.want {
+				t.Errorf("got %s, want %s", got, c.want)
+			}
+		})
+	}
+}
+
+func TestCompareFailsWhenOursIsWorse(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "before.json")
+	with := func(floor, ours float64) *results {
+		r := &results{Systems: []string{floorName, "ours"}}
+		w := row{name: "instructions", metrics: []metric{{key: "run", title: "instructions", less: true}}}
+		r.add(0, w, floorName, &outcome{values: map[string]float64{"run": floor}})
+		r.add(0, w, "ours", &outcome{values: map[string]float64{"run": ours}})
+		r.finish()
+		return r
+	}
+	if err := with(100, 100).save(file); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		floor, ours float64
+		fails       bool
+	}{
+		"the same": {100, 101, false}, "ours": {100, 103, true}, "the floor": {110, 100, false}, "better": {100, 90, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var out strings.Builder
+			if err := compare(&out, file, with(c.floor, c.ours), 0.02); (err != nil) != c.fails {
+				t.Errorf("got %v, in\n%s", err, out.String())
+			}
+		})
+	}
+}
+
+func TestMarks(t *testing.T) {
+	t.Parallel()
+	var m marks
+	for _, index := range []uint64{0, 5, 5, 1 << 40} {
+		m.mark(newPayload(minPayload, index, time.Now()))
+	}
+	if m.count != 2 || m.wrong != 2 {
+		t.Errorf("counted %d and %d surplus, want 2 and 2", m.count, m.wrong)
 	}
 }

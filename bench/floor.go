@@ -3,8 +3,11 @@ package main
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -22,6 +25,10 @@ const (
 type floor struct {
 	client  *redis.Client
 	address string
+	queues  []string
+	replies *redis.Client // for who waits for answers
+	last    sync.Map      // the last answer of each caller
+	commits sync.RWMutex  // held to read while tasks run and are removed
 }
 
 // newRedis is the client of every system that takes one: all with the same options, but for the size of the pool.
@@ -38,13 +45,25 @@ func network(address string) string {
 }
 
 func openFloor(_ context.Context, address string) (queue, error) {
-	return &floor{client: newRedis(address, 0), address: address}, nil
+	return &floor{
+		client: newRedis(address, 0), address: address, queues: []string{queueName}, replies: newRedis(address, floorRead),
+	}, nil
 }
 
-func (f *floor) Close() error { return f.client.Close() }
+func (f *floor) Close() error { return errors.Join(f.client.Close(), f.replies.Close()) }
+
+func (f *floor) Spread(queues int) {
+	for i := 1; i < queues; i++ {
+		f.queues = append(f.queues, queueNamed(i))
+	}
+}
 
 func add(payload []byte) *redis.XAddArgs {
 	return &redis.XAddArgs{Stream: queueName, Values: []any{"p", payload}}
+}
+
+func (f *floor) EnqueueTo(ctx context.Context, queue int, payload []byte) error {
+	return f.client.XAdd(ctx, &redis.XAddArgs{Stream: f.queues[queue], Values: []any{"p", payload}}).Err()
 }
 
 func (f *floor) Enqueue(ctx context.Context, payload []byte) error {
@@ -67,33 +86,42 @@ func (f *floor) EnqueueAfter(ctx context.Context, payload []byte, after time.Dur
 }
 
 func (f *floor) Left(ctx context.Context) (int64, error) {
-	waiting, err := f.client.XLen(ctx, queueName).Result()
-	if err != nil {
-		return 0, err
+	left, err := f.client.ZCard(ctx, floorDue).Result()
+	for _, name := range f.queues {
+		if err == nil {
+			var waiting int64
+			waiting, err = f.client.XLen(ctx, name).Result()
+			left += waiting
+		}
 	}
-	delayed, err := f.client.ZCard(ctx, floorDue).Result()
-	return waiting + delayed, err
+	return left, err
 }
 
 // Work reads with two consumers, or with one when tasks are to run one at a time.
 func (f *floor) Work(ctx context.Context, o workOptions, handle func([]byte)) error {
-	err := f.client.XGroupCreateMkStream(ctx, queueName, floorGroup, "0").Err()
-	if err != nil && !redis.HasErrorPrefix(err, "BUSYGROUP") {
-		return err
+	for _, name := range f.queues {
+		err := f.client.XGroupCreateMkStream(ctx, name, floorGroup, "0").Err()
+		if err != nil && !redis.HasErrorPrefix(err, "BUSYGROUP") {
+			return err
+		}
 	}
 	consumers, count := 2, floorRead
 	if o.Concurrency == 1 {
 		consumers, count = 1, 1
 	}
-	// Closing the client is what ends a blocked read at once.
-	reader := &floor{client: newRedis(f.address, 0)}
-	defer context.AfterFunc(ctx, func() { _ = reader.client.Close() })()
+	// Closing the client is what ends a blocked read at once; what was read is removed before.
+	reader := &floor{client: newRedis(f.address, 0), queues: f.queues}
+	defer context.AfterFunc(ctx, func() {
+		reader.commits.Lock()
+		defer reader.commits.Unlock()
+		_ = reader.client.Close()
+	})()
 	group, groupCtx := errgroup.WithContext(ctx)
 	if o.Delayed {
 		group.Go(func() error { return f.promote(groupCtx) })
 	}
 	for i := range consumers {
-		consumer := "c" + strconv.FormatInt(time.Now().UnixNano(), 36) + strconv.Itoa(i)
+		consumer := "c" + strconv.FormatUint(rand.Uint64(), 36) + strconv.Itoa(i)
 		group.Go(func() error { return reader.consume(groupCtx, consumer, count, handle) })
 		if o.Reclaim && i == 0 {
 			group.Go(func() error { return f.reclaim(groupCtx, consumer, handle) })
@@ -106,9 +134,13 @@ func (f *floor) Work(ctx context.Context, o workOptions, handle func([]byte)) er
 }
 
 func (f *floor) consume(ctx context.Context, consumer string, count int, handle func([]byte)) error {
+	from := slices.Clone(f.queues)
+	for range f.queues {
+		from = append(from, ">")
+	}
 	for ctx.Err() == nil {
 		streams, err := f.client.XReadGroup(ctx, &redis.XReadGroupArgs{
-			Group: floorGroup, Consumer: consumer, Streams: []string{queueName, ">"}, Count: int64(count), Block: 2 * time.Second,
+			Group: floorGroup, Consumer: consumer, Streams: from, Count: int64(count), Block: 2 * time.Second,
 		}).Result()
 		if errors.Is(err, redis.Nil) {
 			continue
@@ -116,14 +148,29 @@ func (f *floor) consume(ctx context.Context, consumer string, count int, handle 
 		if err != nil {
 			return err
 		}
-		if err := f.run(ctx, streams[0].Messages, handle); err != nil {
+		if err := f.runAll(ctx, streams, handle); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (f *floor) run(ctx context.Context, entries []redis.XMessage, handle func([]byte)) error {
+func (f *floor) runAll(ctx context.Context, streams []redis.XStream, handle func([]byte)) error {
+	f.commits.RLock()
+	defer f.commits.RUnlock()
+	if ctx.Err() != nil {
+		return nil // the connection to remove them may be closed
+	}
+	for _, s := range streams {
+		if err := f.run(context.WithoutCancel(ctx), s.Stream, s.Messages, handle); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// run handles tasks, removes them, and answers to those who wait for an answer.
+func (f *floor) run(ctx context.Context, name string, entries []redis.XMessage, handle func([]byte)) error {
 	if len(entries) == 0 {
 		return nil
 	}
@@ -134,8 +181,13 @@ func (f *floor) run(ctx context.Context, entries []redis.XMessage, handle func([
 		ids[i] = e.ID
 	}
 	_, err := f.client.Pipelined(ctx, func(p redis.Pipeliner) error {
-		p.XAck(ctx, queueName, floorGroup, ids...)
-		p.XDel(ctx, queueName, ids...)
+		p.XAck(ctx, name, floorGroup, ids...)
+		p.XDel(ctx, name, ids...)
+		for _, e := range entries {
+			if to, ok := e.Values["r"].(string); ok {
+				p.XAdd(ctx, &redis.XAddArgs{Stream: to, Values: []any{"p", e.Values["p"]}})
+			}
+		}
 		return nil
 	})
 	return err
@@ -150,7 +202,7 @@ func (f *floor) reclaim(ctx context.Context, consumer string, handle func([]byte
 		if err != nil {
 			return err
 		}
-		return f.run(ctx, entries, handle)
+		return f.run(ctx, queueName, entries, handle)
 	})
 }
 

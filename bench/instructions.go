@@ -13,6 +13,14 @@ import (
 	"time"
 )
 
+func instructionsRow() row {
+	return row{name: "instructions", run: instructions, only: []string{floorName, "ours"}, rounds: 2, serves: true, metrics: []metric{
+		{"lone", "Redis instructions per task, enqueue alone", true},
+		{"batch", "Redis instructions per task, enqueue by 1,000", true},
+		{"run", "Redis instructions per task, read and commit", true},
+	}}
+}
+
 // instructions counts what redis-server executes for a task, under callgrind: a figure that does not depend on the machine. Each
 // count is the difference of two runs of a fixed number of tasks, so that start and end do not count.
 func instructions(ctx context.Context, b *bench) error {
@@ -83,7 +91,7 @@ func (b *bench) callgrind(ctx context.Context, name string, do func(context.Cont
 	if b.profiles != "" { // the last one stays, for callgrind_annotate
 		file = filepath.Join(b.profiles, fmt.Sprintf("%s-%s-%s.callgrind", b.row, b.system.name, name))
 	}
-	b.server, err = startRedis(ctx, place{dir: dir}, 1, "valgrind", "--tool=callgrind", "--callgrind-out-file="+file, "--quiet")
+	b.server, err = startRedis(ctx, place{dir: dir, unix: true}, 1, "valgrind", "--tool=callgrind", "--callgrind-out-file="+file, "--quiet")
 	if err != nil {
 		return 0, err
 	}

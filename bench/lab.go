@@ -16,7 +16,7 @@ type lab struct {
 	scale    float64       // of the numbers of tasks
 	window   time.Duration // how long a rate is measured
 	timeout  time.Duration // of one run
-	tcp      bool          // reach Redis through TCP
+	unix     bool          // reach Redis through a socket, not through TCP
 	slow     bool          // also what takes minutes
 	progress io.Writer
 	profiles string // where CPU profiles go, "" for none
@@ -32,14 +32,6 @@ func newOutcome() *outcome { return &outcome{values: map[string]float64{}} }
 
 func (o *outcome) complain(format string, args ...any) {
 	o.trouble = append(o.trouble, fmt.Sprintf(format, args...))
-}
-
-func (o *outcome) problems() []error {
-	all := make([]error, len(o.trouble))
-	for i, text := range o.trouble {
-		all[i] = errors.New(text)
-	}
-	return all
 }
 
 // bench is one run of one row for one system.
@@ -65,7 +57,7 @@ func (l *lab) run(ctx context.Context, r row, s system) (*outcome, error) {
 		return nil, err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	if b.server, err = s.backend(ctx, place{dir: dir, tcp: l.tcp}); err != nil {
+	if b.server, err = s.backend(ctx, place{dir: dir, unix: l.unix, aof: r.aof}); err != nil {
 		return nil, err
 	}
 	defer b.server.stop()
@@ -91,12 +83,12 @@ func (b *bench) keepStats(ctx context.Context) error {
 }
 
 // spawn starts a process that ends with the run.
-func (b *bench) spawn(j job) (*process, error) {
+func (b *bench) spawn(ctx context.Context, j job) (*process, error) {
 	j.System, j.Address = b.system.name, b.server.address
 	if b.profiles != "" {
 		j.Profile = filepath.Join(b.profiles, fmt.Sprintf("%s-%s-%s-%s.pprof", b.row, j.System, j.Role, j.Action))
 	}
-	p, err := spawn(j)
+	p, err := spawn(ctx, j)
 	if err == nil {
 		b.all = append(b.all, p)
 	}
@@ -106,7 +98,7 @@ func (b *bench) spawn(j job) (*process, error) {
 // worker starts a worker and waits until it reads.
 func (b *bench) worker(ctx context.Context, j job) (*process, error) {
 	j.Role = "work"
-	p, err := b.spawn(j)
+	p, err := b.spawn(ctx, j)
 	if err != nil {
 		return nil, err
 	}
@@ -117,7 +109,7 @@ func (b *bench) worker(ctx context.Context, j job) (*process, error) {
 // produce runs a producer to its end.
 func (b *bench) produce(ctx context.Context, j job) (report, error) {
 	j.Role = "produce"
-	p, err := b.spawn(j)
+	p, err := b.spawn(ctx, j)
 	if err != nil {
 		return report{}, err
 	}

@@ -3,11 +3,11 @@
 //
 //	go run . -json out.json
 //	go run . -rounds 1 -only ours,floor -rows run100,lone
+//	go run . -growth all -json growth.json
 package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -22,14 +22,15 @@ import (
 )
 
 func main() {
+	ctx := context.Background()
 	if len(os.Args) == 3 && os.Args[1] == "child" {
-		if err := child(os.Args[2], os.Stdin, os.Stdout); err != nil {
+		if err := child(ctx, os.Args[2], os.Stdin, os.Stdout); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
 		return
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	switch {
@@ -46,30 +47,84 @@ type settings struct {
 	rounds int
 	only   string
 	rows   string
+	growth string
+	quick  bool
+	tops   string
 	json   string
+	resume bool
+
+	report    string
+	docs      string
+	against   string
+	tolerance float64
 }
+
+// all and none are lists of names.
+const (
+	everything = "all"
+	nothing    = "none"
+)
 
 func parse(args []string, stderr io.Writer) (settings, error) {
 	var s settings
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.IntVar(&s.rounds, "rounds", 5, "how often each row is measured for each system")
-	flags.StringVar(&s.only, "only", "", "only these `systems`: "+strings.Join(systemNames(), ","))
-	flags.StringVar(&s.rows, "rows", "", "only these `rows`: "+strings.Join(rowNames(), ","))
-	flags.StringVar(&s.json, "json", "", "write the results to this `file` too")
+	flags.StringVar(&s.only, "only", everything, "only these `systems`: "+names(systems()))
+	flags.StringVar(&s.rows, "rows", "", "these `rows`; all, unless -growth is given: "+names(rows()))
+	flags.StringVar(&s.growth, "growth", nothing, "how cost grows, once, with these `numbers`, or all: "+names(growths()))
+	flags.BoolVar(&s.quick, "quick", false, "small steps and short times, to see that everything works")
+	flags.StringVar(&s.tops, "tops", nothing, "keep the most costly functions of ours in these `rows`, measured once more, with a profiler")
+	flags.StringVar(&s.json, "json", "", "write the results to this `file` too, after each measurement")
+	flags.BoolVar(&s.resume, "resume", false, "go on with what the file of -json has already")
 	flags.Float64Var(&s.lab.scale, "scale", 1, "`factor` for the numbers of tasks")
 	flags.DurationVar(&s.lab.window, "time", time.Second, "how `long` a rate is measured")
 	flags.DurationVar(&s.lab.timeout, "timeout", 3*time.Minute, "the `longest` one measurement may take")
-	flags.BoolVar(&s.lab.tcp, "tcp", false, "reach Redis through TCP on the loopback, not through a unix socket")
-	flags.BoolVar(&s.lab.slow, "slow", false, "also what takes minutes: kill -9 with systems that need that long")
+	flags.BoolVar(&s.lab.unix, "unix", false, "reach Redis through a unix socket, not through TCP on the loopback")
+	flags.BoolVar(&s.lab.slow, "slow", false, "also what takes minutes, once: kill -9 with systems that need that long")
 	flags.StringVar(&s.lab.profiles, "profiles", "", "write CPU profiles of workers and producers to this `directory`")
+	flags.StringVar(&s.report, "report", "", "measure nothing; write the tables and plots of this `file` of -json into the documentation")
+	flags.StringVar(&s.docs, "docs", "../docs", "the `directory` of the documentation")
+	flags.StringVar(&s.against, "against", "", "compare with this `file` of -json, and fail if something is worse")
+	flags.Float64Var(&s.tolerance, "tolerance", 0.02, "what -against takes for the same, as a `share`")
 	if err := flags.Parse(args); err != nil {
 		return s, err
 	}
-	if flags.NArg() > 0 || s.rounds < 1 || s.lab.scale <= 0 {
+	if flags.NArg() > 0 || s.rounds < 1 || s.lab.scale <= 0 || s.lab.window <= 0 {
 		return s, errors.New("no arguments, please, and positive numbers; see -help")
 	}
+	if s.resume && s.json == "" {
+		return s, errors.New("-resume needs -json")
+	}
+	if s.rows == "" {
+		s.rows = map[bool]string{true: everything, false: nothing}[s.growth == nothing]
+	}
+	if s.quick {
+		s.rounds, s.lab.scale, s.lab.window = 1, min(s.lab.scale, 0.02), min(s.lab.window, 100*time.Millisecond)
+	}
 	return s, nil
+}
+
+// plan is what is measured.
+type plan struct {
+	rows    []row
+	tops    []row // of which to keep the top of a profile
+	growths []growth
+	systems []system
+}
+
+func (s settings) plan() (p plan, err error) {
+	var errs [4]error
+	p.rows, errs[0] = choose("row", s.rows, rows())
+	p.growths, errs[1] = choose("growth", s.growth, growths())
+	p.systems, errs[2] = choose("system", s.only, systems())
+	p.tops, errs[3] = choose("row", s.tops, rows())
+	if s.quick {
+		for i := range p.growths {
+			p.growths[i].points = p.growths[i].quick
+		}
+	}
+	return p, errors.Join(errs[:]...)
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
@@ -77,11 +132,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	chosenRows, err := choose("row", s.rows, rows(), func(r row) string { return r.name })
-	if err != nil {
-		return err
+	if s.report != "" {
+		return s.writeReport()
 	}
-	chosen, err := choose("system", s.only, systems(), func(s system) string { return s.name })
+	p, err := s.plan()
 	if err != nil {
 		return err
 	}
@@ -89,34 +143,42 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return fmt.Errorf("redis-server is needed: %w", err)
 	}
 	s.lab.progress = stderr
-	all := &results{Machine: machine(), Versions: versions(), Rounds: s.rounds}
-	all.Machine["Redis through"] = map[bool]string{false: "a unix socket", true: "TCP on the loopback"}[s.lab.tcp]
-	chosen = all.present(chosen)
-	for round := range s.rounds {
-		for _, r := range chosenRows {
-			s.lab.measure(ctx, all, round, r, chosen)
-		}
-		if ctx.Err() != nil {
-			break // what was measured until now is printed
-		}
-	}
-	all.Machine["load after"] = load()
-	all.finish()
-	if _, err = io.WriteString(stdout, all.table()); err != nil {
-		return err
-	}
-	if s.json == "" {
-		return ctx.Err()
-	}
-	text, err := json.MarshalIndent(all, "", "  ")
+	all, err := s.begin(ctx)
 	if err != nil {
 		return err
 	}
-	return errors.Join(ctx.Err(), os.WriteFile(s.json, append(text, '\n'), 0o644))
+	p.systems = all.present(ctx, p.systems)
+	err = s.measureAll(ctx, all, p)
+	all.Machine["load after"] = load()
+	all.finish()
+	if _, failed := io.WriteString(stdout, all.table()+all.growthTables()); failed != nil {
+		return failed
+	}
+	if err = errors.Join(err, all.save(s.json), ctx.Err()); err != nil || s.against == "" {
+		return err
+	}
+	return compare(stdout, s.against, all, s.tolerance)
+}
+
+// begin makes results, or reads those that a run before has left.
+func (s settings) begin(ctx context.Context) (*results, error) {
+	all := &results{}
+	if s.resume {
+		before, err := readResults(s.json)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return nil, err
+		}
+		if err == nil {
+			all = before
+		}
+	}
+	all.Machine, all.Versions, all.Rounds = machine(), versions(ctx), max(all.Rounds, s.rounds)
+	all.Machine["Redis through"] = map[bool]string{true: "a unix socket", false: "TCP on the loopback"}[s.lab.unix]
+	return all, nil
 }
 
 // present leaves out the systems that cannot run here, and says so.
-func (r *results) present(chosen []system) []system {
+func (r *results) present(ctx context.Context, chosen []system) []system {
 	kept := []system{}
 	for _, s := range chosen {
 		if s.missing != nil {
@@ -127,83 +189,45 @@ func (r *results) present(chosen []system) []system {
 		}
 		switch s.name {
 		case "nats":
-			r.Versions["nats-server"] = natsVersion()
+			r.Versions["nats-server"] = natsVersion(ctx)
 		case "river":
-			r.Versions["postgres"] = postgresVersion()
+			r.Versions["postgres"] = postgresVersion(ctx)
 		}
 		kept = append(kept, s)
-		r.Systems = append(r.Systems, s.name)
+		if !slices.Contains(r.Systems, s.name) {
+			r.Systems = append(r.Systems, s.name)
+		}
 	}
 	return kept
 }
 
-// measure runs one row for all systems, each round in another order.
-func (l *lab) measure(ctx context.Context, all *results, round int, r row, chosen []system) {
-	for i := range chosen {
-		s := chosen[(i+round)%len(chosen)]
-		if why := l.lacks(r, s, round); why != "" {
-			if why != silently {
-				all.note("%s, %s: %s", r.name, s.name, why)
-			}
-			continue
-		}
-		if ctx.Err() != nil {
-			return
-		}
-		began := time.Now()
-		o, err := l.run(ctx, r, s)
-		if err != nil {
-			if o != nil {
-				err = errors.Join(append([]error{err}, o.problems()...)...)
-			}
-			all.note("%s, %s, round %d: %s", r.name, s.name, round, strings.ReplaceAll(err.Error(), "\n", "; "))
-			l.tell("round %d: %s %s: %v", round, r.name, s.name, err)
-			continue
-		}
-		all.add(round, r, s.name, o)
-		l.tell("round %d: %s %s: %s (%.1fs)", round, r.name, s.name, o.line(r), time.Since(began).Seconds())
+// named is what can be chosen on the command line.
+type named interface{ title() string }
+
+func (r row) title() string    { return r.name }
+func (s system) title() string { return s.name }
+func (g growth) title() string { return g.name }
+
+func names[T named](all []T) string {
+	list := make([]string, len(all))
+	for i, one := range all {
+		list[i] = one.title()
 	}
+	return strings.Join(list, ",")
 }
 
-// tell says how far it is.
-func (l *lab) tell(format string, args ...any) {
-	_, _ = fmt.Fprintf(l.progress, format+"\n", args...) // nobody may be looking
-}
-
-// silently is why a row is left out without a note.
-const silently = "-"
-
-// lacks says why a row is not measured for a system, "" when it is.
-func (l *lab) lacks(r row, s system, round int) string {
-	if r.only != nil && !slices.Contains(r.only, s.name) || r.rounds > 0 && round >= r.rounds {
-		return silently
-	}
-	if r.name == "kill" && s.slowKill && !l.slow {
-		return "takes minutes: run with -slow"
-	}
-	return s.lacks[r.name]
-}
-
-// line is an outcome in short.
-func (o *outcome) line(r row) string {
-	parts := []string{}
-	for _, m := range r.metrics {
-		if v, ok := o.values[m.key]; ok {
-			parts = append(parts, m.key+"="+short(v))
-		}
-	}
-	return strings.Join(append(parts, o.trouble...), " ")
-}
-
-// choose finds what a list of names asks for; an empty list asks for all.
-func choose[T any](what, list string, all []T, name func(T) string) ([]T, error) {
-	if list == "" {
+// choose finds what a list of names asks for.
+func choose[T named](what, list string, all []T) ([]T, error) {
+	switch list {
+	case everything:
 		return all, nil
+	case nothing:
+		return nil, nil
 	}
 	wanted := strings.Split(list, ",")
 	chosen := []T{}
 	for _, one := range all {
-		if i := slices.Index(wanted, name(one)); i >= 0 {
+		if i := slices.Index(wanted, one.title()); i >= 0 {
 			wanted = slices.Delete(wanted, i, i+1)
 			chosen = append(chosen, one)
 		}
@@ -212,18 +236,4 @@ func choose[T any](what, list string, all []T, name func(T) string) ([]T, error)
 		return nil, fmt.Errorf("there is no %s %s", what, strings.Join(wanted, ", "))
 	}
 	return chosen, nil
-}
-
-func systemNames() (names []string) {
-	for _, s := range systems() {
-		names = append(names, s.name)
-	}
-	return names
-}
-
-func rowNames() (names []string) {
-	for _, r := range rows() {
-		names = append(names, r.name)
-	}
-	return names
 }

@@ -19,7 +19,7 @@ func natsBackend(ctx context.Context, place place) (*server, error) {
 	if path, err := exec.LookPath("nats-server"); err == nil {
 		return startNATS(ctx, dir, path)
 	}
-	p, err := spawn(job{Role: "nats", System: "nats", Address: dir})
+	p, err := spawn(ctx, job{Role: "nats", System: "nats", Address: dir})
 	if err != nil {
 		return nil, err
 	}
@@ -32,7 +32,7 @@ func natsBackend(ctx context.Context, place place) (*server, error) {
 }
 
 func startNATS(ctx context.Context, dir, path string) (*server, error) {
-	d, err := startDaemon(nil, dir, path, "-js", "-sd", dir, "-a", "127.0.0.1", "-p", "-1", "--ports_file_dir", dir)
+	d, err := startDaemon(ctx, nil, dir, path, "-js", "-sd", dir, "-a", "127.0.0.1", "-p", "-1", "--ports_file_dir", dir)
 	if err != nil {
 		return nil, err
 	}
@@ -78,12 +78,12 @@ func serveNATS(ctx context.Context, j job, v *voice) error {
 }
 
 // natsVersion says which server is used.
-func natsVersion() string {
+func natsVersion(ctx context.Context) string {
 	path, err := exec.LookPath("nats-server")
 	if err != nil {
 		return natsd.VERSION + " (compiled in)"
 	}
-	out, err := exec.Command(path, "--version").Output()
+	out, err := exec.CommandContext(ctx, path, "--version").Output()
 	if err != nil {
 		return path
 	}

@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"iter"
 	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/athoune/worker-machine/group"
+	"github.com/athoune/worker-machine/mapreduce"
 	"github.com/athoune/worker-machine/stream"
 )
 
@@ -19,10 +21,12 @@ type ours struct {
 	redis  *redis.Client
 	store  *stream.Store
 	client *stream.Client
+	echoes []stream.Func[[]byte, []byte] // one for each queue
+	leave  context.Context               // what Close may use
 }
 
-func openOurs(_ context.Context, address string) (queue, error) {
-	o := &ours{redis: newRedis(address, 0)}
+func openOurs(ctx context.Context, address string) (queue, error) {
+	o := &ours{redis: newRedis(address, 0), echoes: []stream.Func[[]byte, []byte]{echo}, leave: context.WithoutCancel(ctx)}
 	var err error
 	if o.store, err = stream.NewStore(o.redis, stream.Config{}); err != nil {
 		return nil, err
@@ -32,7 +36,7 @@ func openOurs(_ context.Context, address string) (queue, error) {
 }
 
 func (o *ours) Close() error {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(o.leave, 5*time.Second)
 	defer cancel()
 	_ = o.client.Close(ctx) // the process ends with it
 	_ = o.store.Close()
@@ -55,17 +59,56 @@ func (o *ours) EnqueueAfter(ctx context.Context, payload []byte, after time.Dura
 }
 
 func (o *ours) Left(ctx context.Context) (int64, error) {
-	keys := o.store.Keys(queueName)
-	waiting, err := o.redis.XLen(ctx, keys.Tasks()).Result()
-	if err != nil {
-		return 0, err
+	left := int64(0)
+	for _, echo := range o.echoes {
+		keys := o.store.Keys(echo.Queue)
+		waiting, err := o.redis.XLen(ctx, keys.Tasks()).Result()
+		if err != nil {
+			return 0, err
+		}
+		delayed, err := o.redis.ZCard(ctx, keys.Due()).Result()
+		if err != nil {
+			return 0, err
+		}
+		left += waiting + delayed
 	}
-	delayed, err := o.redis.ZCard(ctx, keys.Due()).Result()
-	return waiting + delayed, err
+	return left, nil
+}
+
+func (o *ours) Spread(queues int) {
+	for i := 1; i < queues; i++ {
+		one := echo
+		one.Queue = queueNamed(i)
+		o.echoes = append(o.echoes, one)
+	}
+}
+
+func (o *ours) EnqueueTo(ctx context.Context, queue int, payload []byte) error {
+	_, err := o.echoes[queue].Enqueue(ctx, o.client, payload)
+	return err
+}
+
+func (o *ours) Call(ctx context.Context, _ int, payload []byte) ([]byte, error) {
+	return echo.Call(ctx, o.client, payload)
+}
+
+func (o *ours) Map(ctx context.Context, inputs iter.Seq[[]byte], result func([]byte)) error {
+	batch := mapreduce.Map(ctx, o.client, echo, inputs)
+	for r := range batch.Results() {
+		if r.Err != nil {
+			return r.Err
+		}
+		result(r.Value)
+	}
+	return batch.Err()
 }
 
 func (o *ours) Work(ctx context.Context, w workOptions, handle func([]byte)) error {
-	worker, err := group.NewWorker(o.store, group.Config{Concurrency: w.Concurrency, Drain: time.Second})
+	config := group.Config{Concurrency: w.Concurrency, Drain: time.Second}
+	for _, echo := range o.echoes {
+		config.Queues = append(config.Queues, group.Queue{Name: echo.Queue})
+	}
+	worker, err := group.NewWorker(o.store, config)
 	if err != nil {
 		return err
 	}
@@ -73,5 +116,6 @@ func (o *ours) Work(ctx context.Context, w workOptions, handle func([]byte)) err
 		handle(payload)
 		return payload, nil
 	})
+	group.Handle(worker, words, countWords)
 	return worker.Run(ctx)
 }

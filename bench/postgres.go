@@ -78,7 +78,7 @@ func postgresBackend(ctx context.Context, place place) (*server, error) {
 	if output, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("initdb: %w: %s", err, bytes.TrimSpace(output))
 	}
-	d, err := startDaemon(credential, dir, postgres, "-D", data, "-k", dir, "-c", "listen_addresses=", "-c", "synchronous_commit=off",
+	d, err := startDaemon(ctx, credential, dir, postgres, "-D", data, "-k", dir, "-c", "listen_addresses=", "-c", "synchronous_commit=off",
 		"-c", "shared_buffers=128MB", "-c", "max_connections=100", "-c", "logging_collector=off")
 	if err != nil {
 		return nil, err
@@ -105,12 +105,12 @@ func answers(ctx context.Context, address string) bool {
 }
 
 // postgresVersion says which server is used.
-func postgresVersion() string {
+func postgresVersion(ctx context.Context) string {
 	path, err := postgresProgram("postgres")
 	if err != nil {
 		return ""
 	}
-	out, err := exec.Command(path, "--version").Output()
+	out, err := exec.CommandContext(ctx, path, "--version").Output()
 	if err != nil {
 		return path
 	}

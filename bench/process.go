@@ -20,20 +20,26 @@ const leaveTime = 8 * time.Second
 
 // job is what a process of the benchmark does; it is its argument.
 type job struct {
-	Role    string // "work", "produce", "ours", "nats"
+	Role    string // "work", "produce", "call", "nats"
 	System  string
 	Address string
-	Profile string // where to write a CPU profile, "" for none
+	Profile string  // where to write a CPU profile, "" for none
+	Memory  bool    // look for the peak of the heap
+	Pace    float64 // tasks per second that all handlers, or all callers, keep to; 0 for as many as they can
 
 	Work workOptions
 	// A worker: how many tasks end the run (0: none), how long a task takes, and whether it tells of each.
 	Tasks int
+	Sent  int // numbers of tasks there may be; default Tasks
 	Sleep time.Duration
 	Tell  bool
+	Late  bool          // keep how late each task starts
+	Stay  bool          // tasks stay in the queue at the end of the run: do not wait until there are none
 	Poll  time.Duration // how often a worker that has run all looks whether they are gone; default 1ms
 
 	// A producer: what it does, for how long or how many tasks, from how many callers.
-	Action  string // "fill", "rate", "batches", "step", "delayed"; for "ours": "map", "call"
+	Action  string // see produce; for "call": "map", "call", "mapreduce"
+	First   uint64 // the number of the first task
 	Size    int
 	Batch   int
 	Callers int
@@ -52,6 +58,8 @@ type report struct {
 	Seconds float64
 	CPU     float64   // seconds of this process so far, or during the run
 	Times   []float64 `json:",omitempty"` // ms
+	Heap    float64   `json:",omitempty"` // MiB of objects, at most
+	RSS     float64   `json:",omitempty"` // MiB of memory, at most
 	Text    string    `json:",omitempty"` // an error, or an address
 }
 
@@ -66,7 +74,7 @@ type process struct {
 }
 
 // spawn starts a process of this program with a job.
-func spawn(j job) (*process, error) {
+func spawn(ctx context.Context, j job) (*process, error) {
 	program, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -76,7 +84,7 @@ func spawn(j job) (*process, error) {
 		return nil, err
 	}
 	p := &process{
-		cmd: exec.Command(program, "child", string(text)), events: make(chan report, 4096), exited: make(chan struct{}),
+		cmd: exec.CommandContext(context.WithoutCancel(ctx), program, "child", string(text)), events: make(chan report, 4096), exited: make(chan struct{}),
 		errors: &tail{}, name: j.System + " " + j.Role + " " + j.Action,
 	}
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -198,24 +206,31 @@ func seconds(t syscall.Timeval) float64 { return float64(t.Sec) + float64(t.Usec
 
 // voice prints reports, one line each.
 type voice struct {
-	mu  sync.Mutex
-	out *json.Encoder
+	mu   sync.Mutex
+	out  *json.Encoder
+	heap func() float64 // nil unless somebody wants to know
 }
 
 func (v *voice) say(r report) {
+	if v.heap != nil {
+		r.Heap, r.RSS = v.heap(), peakRSS()
+	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	_ = v.out.Encode(r) // who does not listen any more has closed our standard input too
 }
 
 // child is the main of a process that was spawned.
-func child(text string, stdin io.Reader, stdout io.Writer) error {
+func child(ctx context.Context, text string, stdin io.Reader, stdout io.Writer) error {
 	var j job
 	if err := json.Unmarshal([]byte(text), &j); err != nil {
 		return err
 	}
 	v := &voice{out: json.NewEncoder(stdout)}
-	ctx, cancel := context.WithCancel(context.Background())
+	if j.Memory {
+		v.heap = watchHeap(ctx)
+	}
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	words := make(chan string)
 	go func() {
@@ -244,7 +259,7 @@ func play(ctx context.Context, j job, v *voice, words <-chan string) error {
 		return work(ctx, j, v, words)
 	case "produce":
 		return produce(ctx, j, v, words)
-	case "ours":
+	case "call":
 		return callAndMap(ctx, j, v)
 	case "nats":
 		return serveNATS(ctx, j, v)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -18,7 +19,10 @@ type results struct {
 	Rounds   int               `json:"rounds"`
 	Systems  []string          `json:"systems"`
 	Lines    []*line           `json:"lines"`
-	Notes    []string          `json:"notes"` // what is missing, and what went wrong
+	Growth   []*curve          `json:"growth,omitempty"`
+	Profiles map[string]string `json:"profiles,omitempty"` // the top of each
+	before   *results
+	Notes    []string `json:"notes"` // what is missing, and what went wrong
 }
 
 // line is one metric of one row.
@@ -42,10 +46,8 @@ type cell struct {
 
 // line finds or adds the line of a metric.
 func (r *results) line(row string, m metric) *line {
-	for _, l := range r.Lines {
-		if l.Row == row && l.Key == m.key {
-			return l
-		}
+	if l := r.find(row, m.key); l != nil {
+		return l
 	}
 	l := &line{Row: row, Key: m.key, Title: m.title, Less: m.less, Cells: map[string]*cell{}}
 	r.Lines = append(r.Lines, l)
@@ -64,9 +66,6 @@ func (r *results) add(round int, w row, system string, o *outcome) {
 			l.Cells[system] = &cell{Values: map[int]float64{}}
 		}
 		l.Cells[system].Values[round] = value
-	}
-	for _, trouble := range o.trouble {
-		r.note("%s, %s, round %d: %s", w.name, system, round, trouble)
 	}
 }
 
@@ -98,24 +97,9 @@ func (r *results) finish() {
 // table renders the results as Markdown.
 func (r *results) table() string {
 	var b strings.Builder
-	for _, name := range sortedKeys(r.Machine) {
-		fmt.Fprintf(&b, "- %s: %s\n", name, r.Machine[name])
-	}
-	for _, name := range sortedKeys(r.Versions) {
-		fmt.Fprintf(&b, "- %s: %s\n", name, r.Versions[name])
-	}
-	fmt.Fprintf(&b, "\nMedians of %d rounds, [least to most], and the ratio to the floor of the same round.\n\n|", r.Rounds)
-	for _, name := range append([]string{"row", "work"}, r.Systems...) {
-		fmt.Fprintf(&b, " %s |", name)
-	}
-	b.WriteString("\n|" + strings.Repeat(" --- |", 2+len(r.Systems)) + "\n")
-	for _, l := range r.Lines {
-		fmt.Fprintf(&b, "| %s | %s |", l.Row, l.Title)
-		for _, name := range r.Systems {
-			fmt.Fprintf(&b, " %s |", l.Cells[name])
-		}
-		b.WriteString("\n")
-	}
+	b.WriteString(r.machineList())
+	fmt.Fprintf(&b, "\nMedians of %d rounds, [least to most], and the ratio to the floor of the same round.\n\n", r.Rounds)
+	b.WriteString(linesTable(r.Lines, r.Systems))
 	for _, note := range r.Notes {
 		b.WriteString("\n- " + note)
 	}
@@ -197,10 +181,13 @@ func load() string {
 }
 
 // versions are those of what is compared.
-func versions() map[string]string {
+func versions(ctx context.Context) map[string]string {
 	found := map[string]string{"go": runtime.Version()}
-	if out, err := exec.Command("redis-server", "--version").Output(); err == nil {
+	if out, err := exec.CommandContext(ctx, "redis-server", "--version").Output(); err == nil {
 		found["redis-server"] = firstLine(out)
+	}
+	if out, err := exec.CommandContext(ctx, "git", "describe", "--always", "--tags", "--dirty").Output(); err == nil {
+		found["worker-machine"] = firstLine(out)
 	}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, module := range info.Deps {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 )
 
@@ -21,6 +22,7 @@ type row struct {
 	only    []string // systems it makes sense for; nil for all
 	rounds  int      // at most so many; 0 for all
 	serves  bool     // it starts its servers itself
+	aof     bool     // Redis keeps an append-only file
 	run     func(ctx context.Context, b *bench) error
 }
 
@@ -28,61 +30,72 @@ const (
 	concurrency = 100
 	fillBatch   = 1000
 	smallTask   = 100 // bytes
+	killRow     = "kill"
+	aofPrefix   = "aof-"
 )
 
 func rows() []row {
-	all := []row{runRow("run100", "100 B", smallTask, 200_000, true)}
-	all = append(all,
-		runRow("run1k", "1 KiB", 1<<10, 60_000, false),
-		runRow("run64k", "64 KiB", 64<<10, 3_000, false),
-		rateRow("lone", "enqueue, lone caller, tasks/s", job{Action: "rate", Callers: 1}),
-		rateRow("callers", "enqueue, 50 callers, tasks/s", job{Action: "rate", Callers: 50}),
-		rateRow("batches", "enqueue, batches of 1,000, tasks/s", job{Action: "batches"}),
-	)
-	return append(all,
-		row{name: "latency", run: latency, metrics: []metric{
+	return slices.Concat(rateRows("", ""), []row{
+		runRow("run1k", "1 KiB", 1<<10, 60_000),
+		runRow("run64k", "64 KiB", 64<<10, 3_000),
+		{name: "latency", run: latency, metrics: []metric{
 			{"p50", "idle queue, enqueue to handler start, p50 ms", true}, {"p99", "idle queue, enqueue to handler start, p99 ms", true},
 		}},
-		row{name: "delayed", run: delayed, metrics: []metric{
+		{name: "delayed", run: delayed, metrics: []metric{
 			{"p50", "delayed task, late by, p50 ms", true}, {"p99", "delayed task, late by, p99 ms", true},
 		}},
-		row{name: "kill", run: kill, rounds: 3, metrics: []metric{{"s", "kill -9 of a worker to running again, s", true}}},
-		row{name: "spread", run: spread, rounds: 2, metrics: []metric{
+		{name: killRow, run: kill, rounds: 3, metrics: []metric{{"s", "kill -9 of a worker to running again, s", true}}},
+		{name: "spread", run: spread, rounds: 2, metrics: []metric{
 			{"1", "10 tasks of 1 s on 1 worker, s", true},
 			{"4", "10 tasks of 1 s on 4 workers, s", true},
 			{"10", "10 tasks of 1 s on 10 workers, s", true},
 		}},
-		row{name: "idle", run: idle, rounds: 3, metrics: []metric{
+		{name: "idle", run: idle, rounds: 3, metrics: []metric{
 			{"cpu", "idle worker, % of a CPU", true}, {"commands", "idle worker, Redis commands/s", true},
 		}},
-		row{name: "calls", run: calls, only: []string{"ours"}, metrics: []metric{
-			{"p50", "call, lone, p50 ms", true}, {"p99", "call, lone, p99 ms", true}, {"many", "call, 50 callers, calls/s", false},
-		}},
-		row{name: "map", run: mapRow, only: []string{"ours"}, metrics: []metric{{"rate", "map of 16 B inputs and back, items/s", false}}},
-		row{name: "instructions", run: instructions, only: []string{floorName, "ours"}, rounds: 2, serves: true, metrics: []metric{
-			{"lone", "Redis instructions per task, enqueue alone", true},
-			{"batch", "Redis instructions per task, enqueue by 1,000", true},
-			{"run", "Redis instructions per task, read and commit", true},
-		}},
-	)
+	}, waitingRows(), aofRows(), boundRows(), []row{instructionsRow()})
+}
+
+// rateRows are those of throughput, under names and titles that begin alike.
+func rateRows(name, title string) []row {
+	run := runRow(name+"run100", "100 B", smallTask, 200_000)
+	run.metrics = append(run.metrics, metric{"waiting", "Redis bytes per waiting task of 100 B", true}, metric{"left", "Redis KiB left when done", true})
+	all := []row{
+		run,
+		rateRow(name+"lone", "enqueue, lone caller, tasks/s", job{Action: "rate", Callers: 1}),
+		rateRow(name+"callers", "enqueue, 50 callers, tasks/s", job{Action: "rate", Callers: 50}),
+		rateRow(name+"batches", "enqueue, batches of 1,000, tasks/s", job{Action: "batches"}),
+	}
+	for i := range all {
+		for j := range all[i].metrics {
+			all[i].metrics[j].title = title + all[i].metrics[j].title
+		}
+	}
+	return all
+}
+
+// aofRows are those of throughput with a Redis that writes to its disk.
+func aofRows() []row {
+	all := rateRows(aofPrefix, "AOF everysec: ")
+	for i := range all {
+		all[i].aof, all[i].only = true, []string{floorName, "ours", "asynq"}
+	}
+	return all
 }
 
 // runRow measures how fast no-op tasks run that wait when the worker starts.
-func runRow(name, size string, bytes, tasks int, memory bool) row {
+func runRow(name, size string, bytes, tasks int) row {
 	r := row{name: name, metrics: []metric{
 		{"rate", "run no-op tasks of " + size + ", tasks/s", false},
 		{"worker", "worker CPU s per 100,000 tasks of " + size, true},
 		{"server", "server CPU s per 100,000 tasks of " + size, true},
 	}}
-	if memory {
-		r.metrics = append(r.metrics, metric{"waiting", "Redis bytes per waiting task of " + size, true}, metric{"left", "Redis KiB left when done", true})
-	}
-	r.run = func(ctx context.Context, b *bench) error { return b.runTasks(ctx, bytes, b.tasks(tasks), memory) }
+	r.run = func(ctx context.Context, b *bench) error { return b.runTasks(ctx, bytes, b.tasks(tasks)) }
 	return r
 }
 
-func (b *bench) runTasks(ctx context.Context, size, tasks int, memory bool) error {
-	memory = memory && b.server.redis != nil
+func (b *bench) runTasks(ctx context.Context, size, tasks int) error {
+	memory := b.server.redis != nil
 	_, err := b.produce(ctx, job{Action: "fill", Size: size, Tasks: tasks, Batch: fillBatch})
 	if err != nil {
 		return err
@@ -153,36 +166,47 @@ func rateRow(name, title string, j job) row {
 
 // latency enqueues one task at a time on an idle queue.
 func latency(ctx context.Context, b *bench) error {
-	const samples, least = 300, 5
+	const samples = 300
 	w, err := b.worker(ctx, job{Tell: true, Work: workOptions{Concurrency: concurrency}})
 	if err != nil {
 		return err
 	}
-	p, err := b.spawn(job{Role: "produce", Action: "step", Size: smallTask})
+	times, err := b.latencies(ctx, w, samples, workOptions{})
 	if err != nil {
 		return err
 	}
-	if _, err = p.await(ctx, "ready"); err != nil {
-		return err
+	b.values["p50"], b.values["p99"] = quantile(times, 0.5), quantile(times, 0.99)
+	return b.checkAtEnd(ctx, w, int64(len(times)+1))
+}
+
+// latencies enqueues tasks, each when the one before has started, and tells how long each took to start, in ms. There is one task more than
+// times: the first one connects.
+func (b *bench) latencies(ctx context.Context, w *process, samples int, o workOptions) (times []float64, err error) {
+	const least = 5
+	p, err := b.spawn(ctx, job{Role: "produce", Action: "step", Size: smallTask, Work: o})
+	if err != nil {
+		return nil, err
 	}
-	times, sent := []float64{}, int64(0)
-	for began := time.Now(); len(times) < samples && (len(times) < least || time.Since(began) < 4*b.window); sent++ {
+	defer p.stop()
+	if _, err = p.await(ctx, "ready"); err != nil {
+		return nil, err
+	}
+	for began, first := time.Now(), true; len(times) < samples && (len(times) < least || time.Since(began) < 4*b.window); first = false {
 		if err = pause(ctx, time.Duration(3+rand.IntN(5))*time.Millisecond); err != nil {
-			return err
+			return nil, err
 		}
 		if err = p.say("go"); err != nil {
-			return err
+			return nil, err
 		}
 		r, err := w.await(ctx, "start")
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if sent > 0 { // the first one connects
+		if !first {
 			times = append(times, float64(r.Since)/1e6)
 		}
 	}
-	b.values["p50"], b.values["p99"] = quantile(times, 0.5), quantile(times, 0.99)
-	return b.checkAtEnd(ctx, w, sent)
+	return times, nil
 }
 
 // checkAtEnd stops a worker and checks what it ran.
@@ -306,69 +330,10 @@ func idle(ctx context.Context, b *bench) error {
 	if err = pause(ctx, 1500*time.Millisecond); err != nil {
 		return err
 	}
-	look := func() (cpu, commands float64, err error) {
-		if err = w.say("cpu"); err != nil {
-			return 0, 0, err
-		}
-		r, err := w.await(ctx, "cpu")
-		if err == nil && b.server.redis != nil {
-			commands, err = b.server.commands(ctx)
-		}
-		return r.CPU, commands, err
-	}
-	began := time.Now()
-	cpu0, commands0, err := look()
-	if err != nil {
-		return err
-	}
-	if err = pause(ctx, 4*time.Second); err != nil {
-		return err
-	}
-	cpu, commands, err := look()
-	took := time.Since(began).Seconds()
-	b.values["cpu"] = (cpu - cpu0) / took * 100
+	cost, err := b.idleCost(ctx, w)
+	b.values["cpu"] = cost.worker
 	if b.server.redis != nil {
-		b.values["commands"] = (commands - commands0 - 1) / took // one was ours
+		b.values["commands"] = cost.commands
 	}
-	return err
-}
-
-// calls measures round trips of calls.
-func calls(ctx context.Context, b *bench) error {
-	if _, err := b.worker(ctx, job{Work: workOptions{Concurrency: concurrency}}); err != nil {
-		return err
-	}
-	for _, callers := range []int{1, 50} {
-		p, err := b.spawn(job{Role: "ours", Action: "call", Callers: callers, Size: smallTask, Time: b.window})
-		if err != nil {
-			return err
-		}
-		r, err := p.await(ctx, "done")
-		p.stop()
-		if err != nil {
-			return err
-		}
-		if callers == 1 {
-			b.values["p50"], b.values["p99"] = r.Times[0], r.Times[1]
-		} else {
-			b.values["many"] = float64(r.Count) / r.Seconds
-		}
-	}
-	return nil
-}
-
-// mapRow measures a map with all defaults: inputs out to a worker, results back.
-func mapRow(ctx context.Context, b *bench) error {
-	if _, err := b.worker(ctx, job{Work: workOptions{Concurrency: concurrency}}); err != nil {
-		return err
-	}
-	tasks := b.tasks(100_000)
-	p, err := b.spawn(job{Role: "ours", Action: "map", Tasks: tasks, Size: minPayload})
-	if err != nil {
-		return err
-	}
-	r, err := p.await(ctx, "done")
-	b.check(int64(tasks), r.Count, r.Twice)
-	b.values["rate"] = float64(r.Count) / r.Seconds
 	return err
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -21,8 +22,9 @@ type backend func(ctx context.Context, place place) (*server, error)
 
 // place is where a new server lies, and how it is reached.
 type place struct {
-	dir string
-	tcp bool // only Redis has the choice
+	dir  string
+	unix bool // through a socket, for Redis, which has the choice
+	aof  bool // Redis keeps an append-only file
 }
 
 // server is a private server process with its data in a directory that goes with it.
@@ -40,8 +42,10 @@ type daemon struct {
 	exited chan struct{}
 }
 
-func startDaemon(credential *syscall.Credential, dir, name string, args ...string) (*daemon, error) {
-	d := &daemon{cmd: exec.Command(name, args...), output: &tail{}, exited: make(chan struct{})}
+// startDaemon starts a command that ends with stop, not with ctx: what was measured is read from it after a timeout too.
+func startDaemon(ctx context.Context, credential *syscall.Credential, dir string, command ...string) (*daemon, error) {
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), command[0], command[1:]...)
+	d := &daemon{cmd: cmd, output: &tail{}, exited: make(chan struct{})}
 	d.cmd.Dir, d.cmd.Stdout, d.cmd.Stderr = dir, d.output, d.output
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Credential: credential}
 	if err := d.cmd.Start(); err != nil {
@@ -81,25 +85,25 @@ func (d *daemon) until(ctx context.Context, up func() bool) error {
 	return nil
 }
 
-// redisBackend starts a redis-server that keeps nothing on disk.
+// redisBackend starts a redis-server.
 func redisBackend(ctx context.Context, place place) (*server, error) {
 	return startRedis(ctx, place, 10)
 }
 
-// startRedis starts a redis-server, under another command if one is given.
+// startRedis starts a redis-server, under another command if one is given. Without place.aof it keeps nothing on disk.
 func startRedis(ctx context.Context, place place, hz int, under ...string) (*server, error) {
 	address, port := filepath.Join(place.dir, "redis.sock"), "0"
-	if place.tcp {
-		free, err := freePort()
+	if !place.unix {
+		free, err := freePort(ctx)
 		if err != nil {
 			return nil, err
 		}
 		address, port = net.JoinHostPort("127.0.0.1", free), free
 	}
-	command := append(append([]string{}, under...), "redis-server", "--port", port, "--bind", "127.0.0.1",
-		"--unixsocket", filepath.Join(place.dir, "redis.sock"), "--save", "", "--appendonly", "no",
+	command := append(slices.Clone(under), "redis-server", "--port", port, "--bind", "127.0.0.1",
+		"--unixsocket", filepath.Join(place.dir, "redis.sock"), "--save", "", "--appendonly", yesNo[place.aof], "--appendfsync", "everysec",
 		"--dir", place.dir, "--hz", strconv.Itoa(hz), "--daemonize", "no")
-	d, err := startDaemon(nil, place.dir, command[0], command[1:]...)
+	d, err := startDaemon(ctx, nil, place.dir, command...)
 	if err != nil {
 		return nil, err
 	}
@@ -116,6 +120,8 @@ func startRedis(ctx context.Context, place place, hz int, under ...string) (*ser
 	return s, nil
 }
 
+var yesNo = map[bool]string{true: "yes", false: "no"}
+
 // isUp tells whether somebody listens; asking the client at once would cost its waits between tries.
 func isUp(ctx context.Context, address string) bool {
 	var dialer net.Dialer
@@ -128,8 +134,8 @@ func isUp(ctx context.Context, address string) bool {
 }
 
 // freePort is a port that nobody listens on.
-func freePort() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+func freePort(ctx context.Context) (string, error) {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", err
 	}

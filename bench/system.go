@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"iter"
 	"time"
 )
 
@@ -24,6 +25,8 @@ type queue interface {
 // workOptions are what differs between rows.
 type workOptions struct {
 	Concurrency int  // handlers at a time
+	Workers     int  // in one process, each with a connection of its own; default 1
+	Queues      int  // that each of them reads; default 1
 	Reclaim     bool // for the floor: take over what dead consumers hold
 	Delayed     bool // for the floor: move due tasks
 }
@@ -36,6 +39,30 @@ type batcher interface {
 // delayer is a queue that takes tasks for later.
 type delayer interface {
 	EnqueueAfter(ctx context.Context, payload []byte, after time.Duration) error
+}
+
+// spreader is a system that can use many queues at a time. Spread comes before anything else.
+type spreader interface {
+	Spread(queues int)
+	EnqueueTo(ctx context.Context, queue int, payload []byte) error
+}
+
+// caller is a system whose workers answer with what they were given. Each goroutine has a number of its own, from 0.
+type caller interface {
+	Call(ctx context.Context, who int, payload []byte) ([]byte, error)
+}
+
+// mapper is a system that sends many inputs to its workers and brings back what they answer, once each.
+type mapper interface {
+	Map(ctx context.Context, inputs iter.Seq[[]byte], result func([]byte)) error
+}
+
+// queueNamed is the name of one of many queues.
+func queueNamed(i int) string {
+	if i == 0 {
+		return queueName
+	}
+	return fmt.Sprintf("%s-%d", queueName, i)
 }
 
 // system is one of those that are compared.
@@ -70,7 +97,7 @@ func systems() []system {
 		}},
 		{
 			name: "river", about: "River on PostgreSQL, synchronous_commit off", backend: postgresBackend, scale: 0.05, slowKill: true,
-			missing: postgresMissing, open: openRiver, prepare: migrateRiver,
+			missing: postgresMissing, lacks: map[string]string{killRow: "takes an hour by default"}, open: openRiver, prepare: migrateRiver,
 		},
 	}
 }
