@@ -102,14 +102,14 @@ func (l *lane) storeAll(ctx context.Context, t *ticket) (n int, err error) {
 	if err = l.store(ctx, t); err != nil {
 		return 0, err
 	}
-	for _, place := range t.places {
-		if place.Full {
+	for i := range t.tasks {
+		if t.place(i).Full {
 			return n, ErrQueueFull
 		}
 		n++
 	}
-	if t.copies < t.replicas {
-		return n, fmt.Errorf("%w: %d of %d", ErrNotReplicated, t.copies, t.replicas)
+	if t.stored.Replicas < t.replicas {
+		return n, fmt.Errorf("%w: %d of %d", ErrNotReplicated, t.stored.Replicas, t.replicas)
 	}
 	return n, nil
 }

@@ -87,8 +87,8 @@ func (c *Client) Store() *Store { return c.store }
 // at most, also when Redis does not answer.
 func (c *Client) Close(ctx context.Context) error {
 	c.mu.Lock()
-	callers := c.callers
-	c.callers, c.closed = nil, true
+	callers, lanes := c.callers, c.lanes
+	c.callers, c.lanes, c.closed = nil, nil, true
 	c.mu.Unlock()
 	closed := make(chan error, len(callers))
 	for _, caller := range callers {
@@ -97,6 +97,9 @@ func (c *Client) Close(ctx context.Context) error {
 	var errs []error
 	for range callers {
 		errs = append(errs, <-closed)
+	}
+	for _, l := range lanes {
+		errs = append(errs, l.close())
 	}
 	return errors.Join(errs...)
 }
@@ -113,7 +116,10 @@ func (c *Client) lane(queue string) (*lane, error) {
 		if err := wire.CheckName("queue", queue); err != nil {
 			return nil, fmt.Errorf("stream: %w", err)
 		}
-		l = newLane(c, queue)
+		var err error
+		if l, err = newLane(c, queue); err != nil {
+			return nil, err
+		}
 		c.lanes[queue] = l
 	}
 	return l, nil

@@ -43,13 +43,13 @@ func (f Func[In, Out]) Enqueue(ctx context.Context, c *Client, in In, options ..
 
 // outcome is what became of an order that is alone in its ticket.
 func (o *order) outcome(t *ticket) (id string, err error) {
-	switch place := t.places[0]; {
+	switch place := t.place(0); {
 	case place.Full:
 		return "", ErrQueueFull
 	case place.Duplicate != "":
 		return place.Duplicate, fmt.Errorf("%w: task %s", ErrDuplicate, place.Duplicate)
-	case t.copies < o.replicas:
-		return o.task.ID, fmt.Errorf("%w: %d of %d", ErrNotReplicated, t.copies, o.replicas)
+	case t.stored.Replicas < o.replicas:
+		return o.task.ID, fmt.Errorf("%w: %d of %d", ErrNotReplicated, t.stored.Replicas, o.replicas)
 	default:
 		return o.task.ID, nil
 	}

@@ -7,8 +7,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 
+	"github.com/athoune/worker-machine/internal/conn"
 	"github.com/athoune/worker-machine/internal/script"
 	"github.com/athoune/worker-machine/internal/wire"
 )
@@ -19,19 +21,27 @@ const replicaWait = 2 * time.Second
 // lane stores the tasks of one client in one queue, in order and each once: every task has a number, a script call carries the next
 // ones, and the server skips what it has. One call is on its way at a time; whoever comes meanwhile goes with the next.
 type lane struct {
-	client *Client
-	queue  string
-	keys   wire.Keys
+	client  *Client
+	queue   string
+	keys    wire.Keys
+	line    *conn.Line // nil on a cluster
+	scripts *script.Runner
 
 	mu       sync.Mutex
 	waiting  []*ticket
 	busy     bool // somebody flushes, and will look at waiting when done
 	watchers map[*Session]struct{}
+	closed   bool // with its client
+
+	batch []*ticket   // who flushes has these two
+	call  script.Lane // what is to be sent, or was
 
 	state sync.Mutex // guards what follows; only who flushes writes it, but for stale
 	id    string
 	next  int64     // number of the next task
+	value string    // what the lane's key holds; "" when it is not known
 	used  time.Time // last answer
+	kept  time.Time // when the key's time to live was renewed
 	stale bool      // start anew before the next call
 	known bool      // the queue is registered
 	gone  []string  // the last lanes that Redis has lost
@@ -49,17 +59,28 @@ type ticket struct {
 
 	ctx    context.Context //nolint:containedctx // who flushes takes the values of one of the callers along
 	done   chan struct{}
-	places []script.Place
-	lane   string // where they are stored
-	copies int    // replicas that have it
+	stored script.Stored // of the whole call
+	first  int           // place of its first task there
+	lane   string        // where they are stored
 	err    error
 }
 
-func newLane(client *Client, queue string) *lane {
-	return &lane{
-		client: client, queue: queue, keys: client.store.Keys(queue),
+// place is what became of one task.
+func (t *ticket) place(i int) script.Place { return t.stored.Place(t.first + i) }
+
+func newLane(client *Client, queue string) (*lane, error) {
+	l := &lane{
+		client: client, queue: queue, keys: client.store.Keys(queue), scripts: client.store.scripts,
 		id: NewID(), next: 1, used: time.Now(), watchers: make(map[*Session]struct{}),
 	}
+	if from, ok := client.store.client.(*redis.Client); ok {
+		var err error
+		if l.line, err = client.store.newLine(from); err != nil {
+			return nil, fmt.Errorf("stream: connection for queue %s: %w", queue, err)
+		}
+		l.scripts = client.store.scripts.With(l.line.Client())
+	}
+	return l, nil
 }
 
 // store waits until the ticket's tasks are stored or refused, or ctx is done.
@@ -73,12 +94,8 @@ func (l *lane) store(ctx context.Context, t *ticket) error {
 	first := !l.busy
 	l.busy = true
 	l.mu.Unlock()
-	switch {
-	case first && ctx.Done() == nil: // who cannot leave early needs no other goroutine
-		l.flush(l.take())
-		l.pass()
-	case first:
-		go l.run()
+	if first {
+		l.lead(ctx)
 	}
 	select {
 	case <-t.done:
@@ -94,6 +111,33 @@ func (l *lane) store(ctx context.Context, t *ticket) error {
 	default:
 		return fmt.Errorf("%w: %w", ErrUnknownOutcome, context.Cause(ctx))
 	}
+}
+
+// lead makes the next call in the goroutine of a caller: a lone one has nobody to share it with, and to wake another goroutine takes longer
+// than Redis does. It tries once: what that leaves open, also when the caller leaves meanwhile, another goroutine goes on with.
+func (l *lane) lead(ctx context.Context) {
+	if ctx.Done() != nil && (l.line == nil || !l.isKnown()) { // nothing could be given up
+		go l.run()
+		return
+	}
+	l.prepare(l.take())
+	try := attempts{began: time.Now()}
+	release := func() {}
+	if ctx.Done() != nil {
+		release = l.line.Guard(ctx)
+	}
+	stored, err := l.try(ctx)
+	release()
+	if err != nil || stored.Gap {
+		go func() {
+			l.finish(l.settle(context.WithoutCancel(ctx), &try, stored, err))
+			l.run()
+		}()
+		return
+	}
+	l.stored(ctx, &stored)
+	l.finish(stored, nil)
+	l.pass()
 }
 
 // withdraw takes a ticket back that is not on its way yet.
@@ -141,18 +185,26 @@ func (l *lane) take() []*ticket {
 		}
 		n++
 	}
-	batch := slices.Clone(l.waiting[:n])
+	l.batch = append(l.batch[:0], l.waiting[:n]...)
 	l.waiting = slices.Delete(l.waiting, 0, n)
 	l.busy = n > 0
-	return batch
+	return l.batch
 }
 
 // flush stores the tasks of some tickets by one script call, and tells each what became of it.
 func (l *lane) flush(batch []*ticket) {
-	if len(batch) == 0 {
-		return
-	}
-	call := script.Lane{Keys: l.keys, TTL: l.client.cfg.LaneTTL, Limit: l.client.cfg.MaxQueue, Wait: l.client.store.replicaWait()}
+	ctx := batch[0].ctx
+	l.prepare(batch)
+	try := attempts{began: time.Now()}
+	stored, err := l.try(ctx)
+	l.finish(l.settle(ctx, &try, stored, err))
+}
+
+// prepare makes the call of a batch.
+func (l *lane) prepare(batch []*ticket) {
+	call := &l.call
+	clear(call.Tasks)
+	call.Tasks, call.Replicas, call.Limit = call.Tasks[:0], 0, l.client.cfg.MaxQueue
 	for _, t := range batch {
 		call.Tasks = append(call.Tasks, t.tasks...)
 		call.Replicas = max(call.Replicas, t.replicas)
@@ -160,54 +212,82 @@ func (l *lane) flush(batch []*ticket) {
 			call.Limit = 0
 		}
 	}
-	stored, err := l.send(batch[0].ctx, &call)
+}
+
+// finish tells the tickets of the batch what became of them.
+func (l *lane) finish(stored script.Stored, err error) {
 	at := 0
-	for _, t := range batch {
-		if t.err, t.copies, t.lane = err, stored.Replicas, call.ID; err == nil {
-			t.places = stored.Places[at : at+len(t.tasks)]
-			at += len(t.tasks)
-		}
+	for i, t := range l.batch {
+		t.stored, t.first, t.lane, t.err = stored, at, l.call.ID, err
+		at += len(t.tasks)
+		l.batch[i] = nil
 		close(t.done)
 	}
 }
 
-// send makes the call until it is known what became of it, or for as long as the client is configured to.
-func (l *lane) send(ctx context.Context, call *script.Lane) (script.Stored, error) {
-	began, maybe := time.Now(), false
-	for attempt := 0; ; attempt++ {
-		call.ID, call.First = l.number()
-		stored, err := l.client.store.scripts.Enqueue(ctx, *call)
-		if err == nil && !stored.Gap {
-			l.stored(ctx, stored.Last)
+// attempts is what is known of a call that may be sent more than once.
+type attempts struct {
+	began time.Time
+	n     int
+	maybe bool // it may have run
+}
+
+// try makes the call once.
+func (l *lane) try(ctx context.Context) (script.Stored, error) {
+	call := &l.call
+	l.number(call)
+	return l.scripts.Enqueue(ctx, call)
+}
+
+// settle makes the call again until it is known what became of it, or for as long as the client is configured to. It begins with the
+// answer of the first try.
+func (l *lane) settle(ctx context.Context, try *attempts, stored script.Stored, err error) (script.Stored, error) {
+	for {
+		switch {
+		case err == nil && !stored.Gap:
+			l.stored(ctx, &stored)
 			return stored, nil
+		case err == nil:
+			l.lose(l.call.ID)
+		default:
+			v := judge(err, l.client.store.cluster())
+			try.maybe = try.maybe || v == unsure
+			if v >= refused && !try.maybe || time.Since(try.began) >= l.client.cfg.RetryFor {
+				return script.Stored{}, l.giveUp(err, v, try.maybe)
+			}
+			l.client.store.logger.Debug("enqueue goes on", zap.String("queue", l.queue), zap.Int("attempt", try.n+1), zap.Error(err))
+			pause(ctx, backoff(try.n))
+			try.n++
 		}
-		if err == nil {
-			l.lose(call.ID)
-			continue
-		}
-		v := judge(err, l.client.store.cluster())
-		maybe = maybe || v == unsure
-		if v >= refused && !maybe || time.Since(began) >= l.client.cfg.RetryFor {
-			return script.Stored{}, l.giveUp(err, v, maybe)
-		}
-		l.client.store.logger.Debug("enqueue goes on", zap.String("queue", l.queue), zap.Int("attempt", attempt+1), zap.Error(err))
-		pause(ctx, backoff(attempt))
+		stored, err = l.try(ctx)
 	}
 }
 
-// number returns the lane and the number that the next task gets. A lane that may have been forgotten is not used again.
-func (l *lane) number() (id string, next int64) {
+// keepShare is how much of its time to live a lane's key may have lost before a call renews it. A lane that was idle for half of it is not
+// used again.
+const keepShare = 4
+
+// number gives the call its lane and its first number. A lane that may have been forgotten is not used again.
+func (l *lane) number(call *script.Lane) {
 	l.state.Lock()
 	defer l.state.Unlock()
-	if l.stale || time.Since(l.used) > l.client.cfg.LaneTTL/2 {
-		l.id, l.next, l.used, l.stale, l.known = NewID(), 1, time.Now(), false, false
+	now, ttl := time.Now(), l.client.cfg.LaneTTL
+	if l.stale || now.Sub(l.used) > ttl/2 {
+		l.id, l.next, l.value, l.used, l.stale, l.known = NewID(), 1, "", now, false, false
 	}
-	return l.id, l.next
+	call.Keys, call.ID, call.First, call.Before = l.keys, l.id, l.next, l.value
+	call.Wait, call.TTL = l.client.store.replicaWait(), 0
+	if l.next == 1 || call.Replicas > 0 || now.Sub(l.kept) > ttl/keepShare { // WAIT needs a write, whatever the script finds
+		call.TTL = ttl
+	}
 }
 
-func (l *lane) stored(ctx context.Context, last int64) {
+func (l *lane) stored(ctx context.Context, stored *script.Stored) {
 	l.state.Lock()
-	l.next, l.used = last+1, time.Now()
+	l.next, l.value, l.used = stored.Last+1, stored.Value, time.Now()
+	if l.call.TTL > 0 {
+		l.kept = l.used
+	}
 	known := l.known
 	l.known = true
 	l.state.Unlock()
@@ -220,6 +300,13 @@ func (l *lane) stored(ctx context.Context, last int64) {
 		l.known = false
 		l.state.Unlock()
 	}
+}
+
+// isKnown tells whether a call of the lane went well, so that the next one has nothing to make ready.
+func (l *lane) isKnown() bool {
+	l.state.Lock()
+	defer l.state.Unlock()
+	return l.known && !l.stale
 }
 
 // acked returns the lane and the last number that Redis has acknowledged; 0 when there is none that it must remember.
@@ -283,12 +370,32 @@ func (l *lane) giveUp(err error, v verdict, maybe bool) error {
 	}
 }
 
-func (l *lane) watch(s *Session, on bool) {
+// watch lets a session hear of losses, until it leaves.
+func (l *lane) watch(s *Session) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if on {
-		l.watchers[s] = struct{}{}
-	} else {
-		delete(l.watchers, s)
+	l.watchers[s] = struct{}{}
+}
+
+func (l *lane) leave(s *Session) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.watchers, s)
+	return l.hangUp()
+}
+
+// close ends the connection, once no session needs it any more.
+func (l *lane) close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = true
+	return l.hangUp()
+}
+
+// hangUp closes the connection that nobody needs. mu is held.
+func (l *lane) hangUp() error {
+	if l.line == nil || !l.closed || len(l.watchers) > 0 {
+		return nil
 	}
+	return l.client.store.closeLine(l.line)
 }

@@ -319,6 +319,69 @@ func TestWhoWaitsForItsTurnMayLeave(t *testing.T) {
 	}
 }
 
+// TestALoneCallerMayLeaveWhileRedisHangs holds what it takes to make calls in the goroutine of their caller: nothing there waits for as
+// long as a read may take, and what was on its way is stored once.
+func TestALoneCallerMayLeaveWhileRedisHangs(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	admin := server.Client(t)
+	client := newClient(t, server.Client(t, func(o *redis.Options) { o.ReadTimeout = time.Hour }), stream.ClientConfig{RetryFor: time.Hour})
+	for range 2 { // the second by its caller
+		if _, err := echo.Enqueue(t.Context(), client, "x"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	server.Stop()
+	ctx, leave := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		_, err := echo.Enqueue(ctx, client, "slow")
+		ended <- err
+	}()
+	time.AfterFunc(50*time.Millisecond, leave) // it may be on its way then, or not yet
+	select {
+	case err := <-ended:
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v, want that the context ended", err)
+		}
+	case <-time.After(soon):
+		t.Error("it still waits")
+	}
+	server.Cont()
+	if _, err := echo.Enqueue(t.Context(), client, "last"); err != nil {
+		t.Error(err)
+	}
+	wantStored(t, admin, 4)
+}
+
+func TestConnectionsEndWithTheirClient(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	admin := server.Client(t)
+	connections := func() int { return strings.Count(admin.ClientList(t.Context()).Val(), "id=") }
+	client := newClient(t, server.Client(t), stream.ClientConfig{})
+	session, err := client.OpenSession(t.Context(), "q")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err = echo.Enqueue(t.Context(), client, "x"); err != nil {
+		t.Fatal(err)
+	}
+	if err = client.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err = session.Send(t.Context(), stream.Task{Function: "echo"}); err != nil {
+		t.Errorf("a session lives on: %v", err)
+	}
+	if err = session.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err = client.Store().Close(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() bool { return connections() == 1 }, "only the test is left")
+}
+
 func TestARefusalIsToldAtOnce(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

@@ -206,8 +206,8 @@ func (s *Session) replay(ctx context.Context, tasks []*sent) error {
 		}
 		s.mu.Lock()
 		lane := s.laneOf(t, losses)
-		for i, place := range t.places {
-			p := tasks[i]
+		for i, p := range tasks[:n] {
+			place := t.place(i)
 			p.stored(lane, place, was[i])
 			p.missed, p.at = 0, time.Now()
 			if place.Duplicate != "" && s.pending[p.task.ID] == p { // its lock was lost too, and another task has it now

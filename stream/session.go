@@ -87,7 +87,7 @@ func (c *Client) OpenSession(ctx context.Context, queue string) (*Session, error
 	if err = s.create(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("stream: open session on queue %s: %w", l.queue, err), reader.Close())
 	}
-	l.watch(s, true)
+	l.watch(s)
 	loops, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s.stop = stop
 	go func() {
@@ -220,8 +220,8 @@ func (s *Session) store(ctx context.Context, t *ticket, batch []*sent) (n int, e
 		return 0, err
 	}
 	lane := s.laneOf(t, losses)
-	for i, place := range t.places {
-		p := batch[i]
+	for i, p := range batch {
+		place := t.place(i)
 		if place.Full {
 			delete(s.pending, p.task.ID)
 			err = ErrQueueFull
@@ -233,8 +233,8 @@ func (s *Session) store(ctx context.Context, t *ticket, batch []*sent) (n int, e
 		}
 		n++
 	}
-	if err == nil && t.copies < t.replicas {
-		err = fmt.Errorf("%w: %d of %d", ErrNotReplicated, t.copies, t.replicas)
+	if err == nil && t.stored.Replicas < t.replicas {
+		err = fmt.Errorf("%w: %d of %d", ErrNotReplicated, t.stored.Replicas, t.replicas)
 	}
 	return n, err
 }
@@ -257,7 +257,7 @@ func (s *Session) disown(ctx context.Context, t *ticket, batch []*sent) {
 	}
 	refs := make([]script.TaskRef, len(batch))
 	for i, p := range batch {
-		refs[i] = script.TaskRef{ID: p.task.ID, Entry: t.places[i].Entry}
+		refs[i] = script.TaskRef{ID: p.task.ID, Entry: t.place(i).Entry}
 	}
 	ctx, cancel := context.WithTimeout(ctx, cancelWithin)
 	defer cancel()
@@ -394,7 +394,6 @@ func (s *Session) Close(ctx context.Context) error {
 		return nil
 	}
 	s.signal(s.wake)
-	s.lane.watch(s, false)
 	s.stop()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeWithin)
 	done := make(chan error, 1)
@@ -422,7 +421,7 @@ func (s *Session) remove(ctx context.Context) error {
 	if delErr := s.client.store.writer.Del(ctx, s.keys.Reply(s.id), s.keys.Context(s.id)).Err(); delErr != nil {
 		err = errors.Join(err, fmt.Errorf("stream: close session %s: %w", s.id, delErr))
 	}
-	return errors.Join(err, s.reader.Close())
+	return errors.Join(err, s.lane.leave(s), s.reader.Close())
 }
 
 // signal wakes one waiter, now or later.

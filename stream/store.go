@@ -12,8 +12,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -40,6 +42,9 @@ type Store struct {
 	prefix  string
 	group   string
 	logger  *zap.Logger
+
+	mu    sync.Mutex
+	lines map[*conn.Line]struct{} // of clients that are not closed
 }
 
 // NewStore returns a Store on a client that the caller owns and closes after [Store.Close]. It dials nothing, so it
@@ -67,8 +72,43 @@ func NewStore(client redis.UniversalClient, cfg Config) (*Store, error) {
 	}, nil
 }
 
-// Close closes the connections that the Store made for itself, not the caller's client.
-func (s *Store) Close() error { return s.writer.Close() }
+// Close closes the connections that the Store made for itself and for its clients, not the caller's client.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	lines := slices.Collect(maps.Keys(s.lines))
+	s.mu.Unlock()
+	errs := []error{s.writer.Close()}
+	for _, line := range lines {
+		errs = append(errs, s.closeLine(line))
+	}
+	return errors.Join(errs...)
+}
+
+// newLine makes a connection that is closed with the Store, if not before.
+func (s *Store) newLine(from *redis.Client) (*conn.Line, error) {
+	line, err := conn.NewLine(from)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.lines == nil {
+		s.lines = make(map[*conn.Line]struct{})
+	}
+	s.lines[line] = struct{}{}
+	return line, nil
+}
+
+func (s *Store) closeLine(line *conn.Line) error {
+	s.mu.Lock()
+	_, open := s.lines[line]
+	delete(s.lines, line)
+	s.mu.Unlock()
+	if !open {
+		return nil
+	}
+	return line.Close()
+}
 
 // Client is the client that the Store was made with.
 func (s *Store) Client() redis.UniversalClient { return s.client }

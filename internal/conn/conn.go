@@ -7,7 +7,9 @@
 package conn
 
 import (
+	"context"
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -19,6 +21,8 @@ type Options struct {
 	PoolSize    int
 	ReadTimeout time.Duration
 	MaxRetries  int // -1 switches retries off
+
+	dialed func(net.Conn) // hears of each connection, of a client of one server
 }
 
 // Derive makes a client with the address, authentication, TLS and dialer of another. The caller closes it.
@@ -35,6 +39,9 @@ func Derive(from redis.UniversalClient, o Options) (redis.UniversalClient, error
 		if !options.ContextTimeoutEnabled { // where it is, a deadline may be that of a context
 			options.Dialer = progressing(options.Dialer)
 		}
+		if o.dialed != nil {
+			options.Dialer = telling(options.Dialer, o.dialed)
+		}
 		return redis.NewClient(&options), nil
 	case *redis.ClusterClient:
 		options := *client.Options()
@@ -49,6 +56,17 @@ func Derive(from redis.UniversalClient, o Options) (redis.UniversalClient, error
 		return redis.NewClusterClient(&options), nil
 	default:
 		return nil, fmt.Errorf("conn: a client of type %T: use *redis.Client (also for Sentinel) or *redis.ClusterClient", from)
+	}
+}
+
+// telling tells of each connection that a dialer makes.
+func telling(dial dialer, tell func(net.Conn)) dialer {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		c, err := dial(ctx, network, addr)
+		if err == nil {
+			tell(c)
+		}
+		return c, err
 	}
 }
 

@@ -18,7 +18,7 @@ func (q *queue) delay(t *testing.T, task wire.Task, at int64) {
 	task.Promoted = true
 	one := laneTask(task)
 	one.At = at
-	stored, err := q.Enqueue(t.Context(), q.lane(one))
+	stored, err := q.enqueue(t, one)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +109,7 @@ func TestPromoteIsExact(t *testing.T) {
 		item := laneTask(task(i))
 		item.After = time.Millisecond
 		before := q.rdb.Time(t.Context()).Val().UnixMicro()
-		stored, err := q.Enqueue(t.Context(), q.lane(item))
+		stored, err := q.enqueue(t, item)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -199,7 +199,7 @@ func TestAFullRedisDrains(t *testing.T) {
 
 	before := q.dump(t)
 	full := q.lane(laneTask(task(8)), laneTask(lock))
-	if _, err := q.Enqueue(t.Context(), full); err == nil || !isFull(err) {
+	if _, err := q.Enqueue(t.Context(), &full); err == nil || !isFull(err) {
 		t.Errorf("enqueue: got %v, want OOM", err)
 	}
 	if after := q.dump(t); after != before {

@@ -18,29 +18,29 @@ func TestEnqueueSkipsWhatItStored(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)
 	call := q.lane(laneTask(task(1)), laneTask(task(2)), laneTask(task(3)))
-	first, err := q.Enqueue(t.Context(), call)
+	first, err := q.Enqueue(t.Context(), &call)
 	if err != nil || first.Gap || first.Last != 3 {
 		t.Fatalf("first: %+v, %v", first, err)
 	}
-	again, err := q.Enqueue(t.Context(), call)
-	if err != nil || again.Gap || again.Last != 3 || !slices.Equal(again.Places, first.Places) || first.Places[0].Entry == "" {
+	again, err := q.Enqueue(t.Context(), &call)
+	if err != nil || again.Gap || again.Last != 3 || !slices.Equal(placesOf(again, 3), placesOf(first, 3)) || first.Place(0).Entry == "" {
 		t.Errorf("again: got %+v, %v, want the entries of the first call, %+v", again, err, first)
 	}
 	q.wantStored(t, 3)
-	q.do(t, "xdel", q.keys.Tasks(), first.Places[1].Entry)
-	done, err := q.Enqueue(t.Context(), call)
-	if err != nil || done.Places[1] != (script.Place{}) || done.Places[2] != first.Places[2] {
+	q.do(t, "xdel", q.keys.Tasks(), first.Place(1).Entry)
+	done, err := q.Enqueue(t.Context(), &call)
+	if err != nil || done.Place(1) != (script.Place{}) || done.Place(2) != first.Place(2) {
 		t.Errorf("when one is done: got %+v, %v, want the others", done, err)
 	}
 	call.Tasks = append(call.Tasks, laneTask(task(4)))
-	longer, err := q.Enqueue(t.Context(), call)
-	if err != nil || longer.Last != 4 || longer.Places[2] != first.Places[2] || longer.Places[3].Entry == "" {
+	longer, err := q.Enqueue(t.Context(), &call)
+	if err != nil || longer.Last != 4 || longer.Place(2) != first.Place(2) || longer.Place(3).Entry == "" {
 		t.Errorf("longer: got %+v, %v, want only the fourth stored", longer, err)
 	}
 	q.wantStored(t, 3)
 	before := q.dump(t)
 	call.First = 6
-	if gap, err := q.Enqueue(t.Context(), call); err != nil || !gap.Gap || gap.Last != 4 || len(gap.Places) != 0 {
+	if gap, err := q.Enqueue(t.Context(), &call); err != nil || !gap.Gap || gap.Last != 4 {
 		t.Errorf("gap: got %+v, %v, want a gap after 4", gap, err)
 	}
 	if after := q.dump(t); after != before {
@@ -48,7 +48,7 @@ func TestEnqueueSkipsWhatItStored(t *testing.T) {
 	}
 	q.wantCount(t, "enqueued", 4)
 	q.do(t, "del", q.keys.Producer("lane"))
-	if gap, err := q.Enqueue(t.Context(), call); err != nil || !gap.Gap || gap.Last != 0 {
+	if gap, err := q.Enqueue(t.Context(), &call); err != nil || !gap.Gap || gap.Last != 0 {
 		t.Errorf("lane gone: got %+v, %v, want a gap after 0", gap, err)
 	}
 }
@@ -61,7 +61,7 @@ func TestLanesCountBeyondTheDigitsOfADouble(t *testing.T) {
 	call := q.lane(laneTask(task(1)))
 	call.First = far + 1
 	for range 2 {
-		if stored, err := q.Enqueue(t.Context(), call); err != nil || stored.Last != far+1 {
+		if stored, err := q.Enqueue(t.Context(), &call); err != nil || stored.Last != far+1 {
 			t.Fatalf("got %+v, %v, want %d", stored, err, far+1)
 		}
 	}
@@ -75,16 +75,16 @@ func TestEnqueueRefusesWhatIsAboveTheLimit(t *testing.T) {
 	delayed.After = time.Hour
 	call := q.lane(delayed, laneTask(task(2)), laneTask(task(3)), laneTask(task(4)))
 	call.Limit = 3
-	stored, err := q.Enqueue(t.Context(), call)
-	if err != nil || stored.Last != 3 || stored.Places[2].Full || !stored.Places[3].Full {
+	stored, err := q.Enqueue(t.Context(), &call)
+	if err != nil || stored.Last != 3 || stored.Place(2).Full || !stored.Place(3).Full {
 		t.Fatalf("got %+v, %v, want three stored and one refused", stored, err)
 	}
-	again, err := q.Enqueue(t.Context(), call)
-	if err != nil || again.Last != 3 || again.Places[2].Full || !again.Places[3].Full {
+	again, err := q.Enqueue(t.Context(), &call)
+	if err != nil || again.Last != 3 || again.Place(2).Full || !again.Place(3).Full {
 		t.Errorf("again: got %+v, %v, want the same", again, err)
 	}
 	q.do(t, "del", q.keys.Due())
-	if again, err = q.Enqueue(t.Context(), call); err != nil || again.Last != 4 || again.Places[3].Full {
+	if again, err = q.Enqueue(t.Context(), &call); err != nil || again.Last != 4 || again.Place(3).Full {
 		t.Errorf("with room: got %+v, %v, want the last one stored", again, err)
 	}
 	q.wantStored(t, 3)
@@ -101,11 +101,11 @@ func TestARetriedDuplicateGetsTheSameAnswer(t *testing.T) {
 	call := q.lane(unique(1), unique(2), laneTask(task(3)), unique(4))
 	want := []string{"", id(1), "", id(1)}
 	for try := range 3 {
-		stored, err := q.Enqueue(t.Context(), call)
+		stored, err := q.Enqueue(t.Context(), &call)
 		if err != nil || stored.Last != 4 {
 			t.Fatal(stored, err)
 		}
-		for i, place := range stored.Places {
+		for i, place := range placesOf(stored, len(want)) {
 			if place.Duplicate != want[i] {
 				t.Errorf("try %d, task %d: got duplicate %q, want %q", try, i, place.Duplicate, want[i])
 			}
@@ -123,8 +123,8 @@ func TestATaskStoredAgainIsNoDuplicateOfItself(t *testing.T) {
 	one := task(1)
 	one.Unique = "hash"
 	for range 2 { // in two lanes, as after a loss of data that spared the lock
-		stored, err := q.Enqueue(t.Context(), q.lane(laneTask(one)))
-		if err != nil || stored.Places[0].Entry == "" {
+		stored, err := q.enqueue(t, laneTask(one))
+		if err != nil || stored.Place(0).Entry == "" {
 			t.Fatalf("got %+v, %v, want it stored", stored, err)
 		}
 		q.do(t, "del", q.keys.Producer("lane"))
@@ -139,8 +139,8 @@ func TestDelayedTasksAreNotEarlyAndWakeWorkersWhenTheyAreFirst(t *testing.T) {
 	after, at, later := laneTask(task(1)), laneTask(task(2)), laneTask(task(3))
 	after.After, at.At, later.After = time.Minute+time.Nanosecond, now.Add(30*time.Second).UnixMilli(), time.Hour
 	for _, tasks := range [][]script.LaneTask{{after}, {later}, {at, later}} {
-		stored, err := q.Enqueue(t.Context(), q.lane(tasks...))
-		if err != nil || stored.Places[0] != (script.Place{}) {
+		stored, err := q.enqueue(t, tasks...)
+		if err != nil || stored.Place(0) != (script.Place{}) {
 			t.Fatalf("got %+v, %v, want no entry", stored, err)
 		}
 		q.next = stored.Last + 1
@@ -169,7 +169,7 @@ func TestEnqueueWaitsForReplicasAlsoWhereTheScriptIsNotKnown(t *testing.T) {
 		call := q.lane(laneTask(task(i)))
 		call.Replicas, call.Wait = 1, 5*time.Second
 		for range 2 { // the second is a retry, which WAIT covers as well
-			stored, err := q.Enqueue(t.Context(), call)
+			stored, err := q.Enqueue(t.Context(), &call)
 			if err != nil || stored.Replicas != 1 || stored.Last != int64(i+1) {
 				t.Fatalf("got %+v, %v, want one replica", stored, err)
 			}
@@ -179,7 +179,7 @@ func TestEnqueueWaitsForReplicasAlsoWhereTheScriptIsNotKnown(t *testing.T) {
 	q.wantStored(t, 3)
 	call := q.lane(laneTask(task(9)))
 	call.Replicas, call.Wait = 2, 10*time.Millisecond
-	if stored, err := q.Enqueue(t.Context(), call); err != nil || stored.Replicas != 1 || stored.Places[0].Entry == "" {
+	if stored, err := q.Enqueue(t.Context(), &call); err != nil || stored.Replicas != 1 || stored.Place(0).Entry == "" {
 		t.Errorf("two of one: got %+v, %v, want it stored and one replica", stored, err)
 	}
 }
@@ -199,7 +199,7 @@ func TestTheLongestTimesAreNotNow(t *testing.T) {
 	q := newQueue(t)
 	never := laneTask(task(0))
 	never.After, never.Unique, never.UniqueTTL = math.MaxInt64, "hash", math.MaxInt64
-	if stored, err := q.Enqueue(t.Context(), q.lane(never)); err != nil || stored.Places[0] != (script.Place{}) {
+	if stored, err := q.enqueue(t, never); err != nil || stored.Place(0) != (script.Place{}) {
 		t.Fatal(stored, err)
 	}
 	if ids := q.rdb.ZRange(t.Context(), q.keys.Due(), 0, -1).Val(); !slices.Equal(ids, []string{id(0)}) {

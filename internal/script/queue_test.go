@@ -55,6 +55,21 @@ func (q *queue) lane(tasks ...script.LaneTask) script.Lane {
 	return script.Lane{Keys: q.keys, ID: "lane", First: q.next, TTL: time.Minute, Tasks: tasks}
 }
 
+func (q *queue) enqueue(t *testing.T, tasks ...script.LaneTask) (script.Stored, error) {
+	t.Helper()
+	call := q.lane(tasks...)
+	return q.Enqueue(t.Context(), &call)
+}
+
+// placesOf is what became of the tasks of a call.
+func placesOf(stored script.Stored, n int) []script.Place {
+	places := make([]script.Place, n)
+	for i := range places {
+		places[i] = stored.Place(i)
+	}
+	return places
+}
+
 func (q *queue) do(t *testing.T, args ...any) any {
 	t.Helper()
 	answer, err := q.rdb.Do(t.Context(), args...).Result()
@@ -71,13 +86,13 @@ func (q *queue) store(t *testing.T, tasks ...wire.Task) []string {
 	for _, task := range tasks {
 		lane = append(lane, laneTask(task))
 	}
-	stored, err := q.Enqueue(t.Context(), q.lane(lane...))
+	stored, err := q.enqueue(t, lane...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	q.next = stored.Last + 1
 	entries := make([]string, len(tasks))
-	for i, place := range stored.Places {
+	for i, place := range placesOf(stored, len(tasks)) {
 		entries[i] = place.Entry
 	}
 	return entries

@@ -145,7 +145,7 @@ func TestKeysOfAWrongTypeLeaveNothingHalfDone(t *testing.T) {
 		"enqueue": func(q *queue, _ []string) error {
 			unique, delayed := task(11), laneTask(task(12))
 			unique.Unique, delayed.After = "hash", time.Hour
-			stored, err := q.Enqueue(t.Context(), q.lane(laneTask(task(10)), delayed, laneTask(unique)))
+			stored, err := q.enqueue(t, laneTask(task(10)), delayed, laneTask(unique))
 			q.next = max(q.next, stored.Last+1)
 			return err
 		},

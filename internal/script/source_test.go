@@ -16,7 +16,7 @@ var (
 	headerBack = regexp.MustCompile(`(?m)^-- returns .+$`)
 	keyIndex   = regexp.MustCompile(`KEYS\[(\d+)\]`)
 	argIndex   = regexp.MustCompile(`ARGV\[(\d+)\]`)
-	calls      = regexp.MustCompile(`redis\.p?call\(([^,)]+)(?:, *([^,)]+))?`)
+	calls      = regexp.MustCompile(`\b(?:redis\.p?)?call\(([^,)]+)(?:, *([^,)]+))?`)
 	loads      = regexp.MustCompile(`(?m)= load\("(\w+)"\)$`)
 	notes      = regexp.MustCompile(`\([^)]*\)`)
 )
