@@ -3,6 +3,7 @@ package group
 import (
 	"context"
 	"errors"
+	"runtime"
 	"sync"
 	"time"
 
@@ -224,6 +225,9 @@ func (w *Worker) read(ctx context.Context, feeds []*feed, count int, block time.
 			found += f.admit(ctx, s.Entries)
 		}
 	}
+	if found == 1 {
+		runtime.Gosched() // a lone task starts BEFORE the next read is sent
+	}
 	return found, nil
 }
 
@@ -241,11 +245,13 @@ func (w *Worker) readFailed(feeds []*feed, err error) error {
 	return err
 }
 
+// noteHighest takes entries in their order.
 func (f *feed) noteHighest(entries []conn.Entry) {
-	for _, e := range entries {
-		if id := parseEntryID(e.ID); f.highest.less(id) {
-			f.highest = id
-		}
+	if len(entries) == 0 {
+		return
+	}
+	if id := parseEntryID(entries[len(entries)-1].ID); f.highest.less(id) {
+		f.highest = id
 	}
 }
 

@@ -28,6 +28,7 @@ type flight struct {
 	crashes int
 	arrived time.Time
 	started time.Time
+	took    time.Duration // by the handler; 0 until it has returned
 
 	state     atomic.Int32
 	abandoned atomic.Bool // its handler did not return in time; the slot is given to another one

@@ -9,10 +9,12 @@ const (
 	prefetchWork = 5 * time.Millisecond // how much work for all slots may wait in the buffer
 	prefetchMost = 1000                 // tasks
 	paceWeight   = 16                   // a handler's time counts this part in the mean
+	mostParked   = 1                    // goroutines kept while there is no work
 )
 
 // pool runs flights, at most limit at a time. Goroutines live while there is work: each one that takes a task wakes another one
-// if more wait, so that few run while tasks are short, and all slots fill while they are long.
+// if more wait, so that few run while tasks are short, and all slots fill while they are long. One stays: a lone task starts sooner on a
+// stack that has grown already.
 type pool struct {
 	limit int
 	run   func(*flight)
@@ -26,12 +28,15 @@ type pool struct {
 	alone   bool          // a suspect waits or runs: take nothing new
 	solo    bool          // it runs: start nothing beside it
 
+	parked int          // goroutines that wait for a flight
+	resume chan *flight // for them
+
 	wanted int           // the fetcher waits for so many free places
 	freed  chan struct{} // they are there
 }
 
 func newPool(limit int, run func(*flight)) *pool {
-	return &pool{limit: limit, run: run, freed: make(chan struct{}, 1)}
+	return &pool{limit: limit, run: run, freed: make(chan struct{}, 1), resume: make(chan *flight, mostParked)}
 }
 
 // push adds flights to the buffer and starts the first.
@@ -50,15 +55,37 @@ func (p *pool) push(batch []*flight) {
 	p.spawn()
 }
 
-// spawn starts one goroutine if there is work and a slot. mu is held.
+// spawn starts or resumes one goroutine if there is work and a slot. mu is held.
 func (p *pool) spawn() {
 	if p.closed || p.solo || p.busy >= p.limit {
 		return
 	}
-	if f := p.pop(); f != nil {
-		p.busy++
-		go p.work(f)
+	f := p.pop()
+	if f == nil {
+		return
 	}
+	p.busy++
+	if p.parked > 0 {
+		select {
+		case p.resume <- f:
+			p.parked--
+			return
+		default: // it has not taken the last one yet
+		}
+	}
+	go p.work(f)
+}
+
+// park waits for a flight if no other goroutine does; nil when this one is to end.
+func (p *pool) park() *flight {
+	p.mu.Lock()
+	if p.closed || p.parked == mostParked {
+		p.mu.Unlock()
+		return nil
+	}
+	p.parked++
+	p.mu.Unlock()
+	return <-p.resume
 }
 
 // pop takes the first flight that is still waiting. mu is held.
@@ -76,25 +103,31 @@ func (p *pool) pop() *flight {
 	return nil
 }
 
-// work runs flights until none waits. A handler may end the goroutine with runtime.Goexit.
+// work runs flights until none waits, or until the pool is closed. A handler may end the goroutine with runtime.Goexit.
 func (p *pool) work(f *flight) {
 	defer func() {
 		if f != nil {
 			p.next(f, true)
 		}
 	}()
-	p.mu.Lock()
-	p.spawn()
-	p.mu.Unlock()
 	for f != nil {
-		p.run(f)
-		f = p.next(f, false)
+		p.mu.Lock()
+		p.spawn()
+		p.mu.Unlock()
+		for f != nil {
+			p.run(f)
+			f = p.next(f, false)
+		}
+		f = p.park()
 	}
 }
 
 // next gives back the slot of done and takes the next flight, if this goroutine can go on.
 func (p *pool) next(done *flight, exits bool) *flight {
-	took := time.Since(done.started)
+	took := done.took
+	if took == 0 {
+		took = time.Since(done.started)
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.measure(took)
@@ -114,6 +147,8 @@ func (p *pool) next(done *flight, exits bool) *flight {
 	}
 	if f == nil {
 		p.busy--
+	} else {
+		f.started = done.started.Add(took) // a clock costs more than the rest of this
 	}
 	p.tell()
 	return f
@@ -241,7 +276,10 @@ func (p *pool) running() int {
 func (p *pool) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.closed = true
+	if !p.closed {
+		p.closed = true
+		close(p.resume)
+	}
 }
 
 // take removes from the buffer all flights that pick answers true for, and ends them: the caller decides what becomes of them.

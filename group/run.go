@@ -15,7 +15,9 @@ var errGoexit = errors.New("the handler ended its goroutine with runtime.Goexit"
 
 // run calls the handler of a flight and decides what becomes of it.
 func (w *Worker) run(f *flight) {
-	f.started = time.Now()
+	if f.started.IsZero() {
+		f.started = time.Now()
+	}
 	handler := w.mux.handlers[f.task.Function]
 	if handler == nil {
 		f.move(flightRunning, flightEnded)
@@ -62,8 +64,9 @@ func (c *call) do() {
 // conclude decides the outcome, unless the handler took so long that it was decided without it.
 func (c *call) conclude() {
 	f := c.flight
+	f.took = time.Since(f.started)
 	if f.move(flightRunning, flightEnded) {
-		f.feed.decide(f, c.data, c.err, time.Since(f.started))
+		f.feed.decide(f, c.data, c.err, f.took)
 	}
 	f.context.end(errConcluded)
 }

@@ -128,6 +128,7 @@ func TestPoolRunsAtMostItsLimit(t *testing.T) {
 			batch = append(batch, testFlight())
 		}
 		began := time.Now()
+		defer p.close()
 		p.push(batch)
 		synctest.Wait()
 		if p.free() != 0 || p.running() != 3 {
@@ -155,6 +156,7 @@ func TestPoolGivesTheSlotOfAStuckFlightAway(t *testing.T) {
 			}
 			close(ran)
 		})
+		defer p.close()
 		p.push([]*flight{stuck, other})
 		synctest.Wait()
 		p.abandon(stuck)
@@ -184,6 +186,7 @@ func TestSoloFlightHasNothingBesideIt(t *testing.T) {
 				t.Errorf("%d run beside it", p.running()-1)
 			}
 		})
+		defer p.close()
 		p.setAlone(true)
 		p.runAlone(solo)
 		p.push([]*flight{other})
