@@ -17,9 +17,16 @@ func (f *feed) admit(ctx context.Context, entries []conn.Entry) int {
 	batch := make([]flight, len(entries))
 	fresh := make([]*flight, 0, len(entries))
 	f.reads++
+	bytes := 0
 	for i, e := range entries {
+		for _, field := range e.Fields {
+			bytes += len(field)
+		}
 		batch[i].read, batch[i].place = f.reads, i
 		fresh = f.prepare(fresh, &batch[i], script.Entry{ID: e.ID, Fields: e.Fields})
+	}
+	if len(entries) > 0 {
+		f.worker.pool.weigh(len(entries), bytes)
 	}
 	f.enlist(ctx, fresh)
 	if hook := f.worker.cfg.Hooks.Fetched; hook != nil && len(entries) > 0 {

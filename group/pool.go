@@ -10,6 +10,9 @@ const (
 	prefetchMost = 1000                 // tasks
 	paceWeight   = 16                   // a handler's time counts this part in the mean
 	mostParked   = 1                    // goroutines kept while there is no work
+	mostBytes    = 16 << 20             // of one read, and of what waits in the buffer, by the size of the entries before
+	firstRead    = 16                   // entries, while nothing is known of their size
+	sizeWeight   = 8                    // how much of the difference is kept when entries are smaller than those before
 )
 
 // pool runs flights, at most limit at a time. Goroutines live while there is work: each one that takes a task wakes another one
@@ -24,6 +27,7 @@ type pool struct {
 	head    int           // of waiting
 	busy    int           // goroutines that hold a slot
 	mean    time.Duration // of a handler call; 0 until measured
+	size    int           // of an entry in bytes, rather too high; 0 until measured
 	closed  bool          // nothing starts any more
 	alone   bool          // a suspect waits or runs: take nothing new
 	solo    bool          // it runs: start nothing beside it
@@ -197,7 +201,27 @@ func (p *pool) prefetch() int {
 	if p.mean == 0 {
 		return 0
 	}
-	return min(int(time.Duration(p.limit)*prefetchWork/p.mean), prefetchMost)
+	return min(int(time.Duration(p.limit)*prefetchWork/p.mean), prefetchMost, p.atOnce())
+}
+
+// atOnce is how many entries may come with one read: Redis counts entries, and a thousand of a megabyte each would be too much to hold.
+// mu is held.
+func (p *pool) atOnce() int {
+	if p.size == 0 {
+		return firstRead
+	}
+	return max(1, mostBytes/p.size)
+}
+
+// weigh learns the size of entries from a read. It believes at once that they are larger, and slowly that they are smaller.
+func (p *pool) weigh(entries, bytes int) {
+	size := max(1, bytes/entries)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if size < p.size {
+		size = p.size - (p.size-size+sizeWeight-1)/sizeWeight
+	}
+	p.size = size
 }
 
 // room is how many more tasks may be taken in hand. mu is held.
@@ -205,7 +229,7 @@ func (p *pool) room() int {
 	if p.closed || p.alone {
 		return 0
 	}
-	return max(0, p.limit+p.prefetch()-p.busy-(len(p.waiting)-p.head))
+	return max(0, min(p.limit+p.prefetch()-p.busy-(len(p.waiting)-p.head), p.atOnce()))
 }
 
 // free is how many more tasks may be taken in hand.

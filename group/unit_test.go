@@ -97,12 +97,39 @@ func TestPoolPrefetchesAMomentOfWork(t *testing.T) {
 		"many and quick": {1000, time.Millisecond, prefetchMost},
 	} {
 		p := newPool(test.limit, nil)
+		p.weigh(1, 100)
 		if test.took > 0 {
 			p.measure(test.took)
 		}
 		if got := p.prefetch(); got != test.want || p.free() != test.limit+test.want {
 			t.Errorf("%s: got %d ahead and %d free, want %d and %d", name, got, p.free(), test.want, test.limit+test.want)
 		}
+	}
+}
+
+func TestPoolTakesNoMoreBytesThanItMayHold(t *testing.T) {
+	t.Parallel()
+	p := newPool(100, nil)
+	if got := p.free(); got != firstRead {
+		t.Errorf("nothing known: got %d, want %d", got, firstRead)
+	}
+	p.measure(time.Microsecond)
+	for _, step := range []struct{ entries, bytes, want int }{
+		{10, 1000, 100 + prefetchMost},
+		{2, 2 << 20, 16}, // at once
+		{1, 64 << 20, 1},
+		{1, 1, 1}, // slowly
+	} {
+		p.weigh(step.entries, step.bytes)
+		if got := p.free(); got != step.want {
+			t.Errorf("after %d entries of %d bytes in all: got %d, want %d", step.entries, step.bytes, got, step.want)
+		}
+	}
+	for range 500 {
+		p.weigh(1, 100)
+	}
+	if got := p.free(); got != 100+prefetchMost {
+		t.Errorf("after many small ones: got %d, want %d", got, 100+prefetchMost)
 	}
 }
 
