@@ -14,6 +14,7 @@ import (
 const (
 	drainGrace = 2 * time.Second // for handlers whose context was cancelled
 	flushGrace = 5 * time.Second // for outcomes to be recorded, and again for what is left to be handed over
+	awayAfter  = 3 * time.Second // that is over if Redis has not answered for so long
 )
 
 // drain waits for its turn to stop, after fetch and rescue and before the leases, and then ends the work.
@@ -35,9 +36,34 @@ func (w *Worker) drain(ctx context.Context) error {
 			w.log.Error("handlers do not return, their tasks are handed to other workers", zap.Int("running", w.pool.running()))
 		}
 	}
-	w.awaitFor(ctx, flushGrace, func() bool { return w.inHand() <= w.pool.running() })
+	if !w.away() {
+		w.ask()
+	}
+	w.awaitFor(ctx, flushGrace, func() bool { return w.inHand() <= w.pool.running() || w.away() })
 	w.unclean = w.leave(ctx)
 	return nil
+}
+
+// ask sends heartbeats: away tells whether Redis has answered.
+func (w *Worker) ask() {
+	w.asked.Store(int64(w.now()))
+	for _, b := range w.bundles {
+		kick(b.beatNow)
+	}
+}
+
+// away tells whether Redis has answered no heartbeat since ask, for a while.
+func (w *Worker) away() bool {
+	asked := w.asked.Load()
+	if w.now()-time.Duration(asked) < awayAfter {
+		return false
+	}
+	for _, f := range w.feeds {
+		if f.confirmed.Load() >= asked {
+			return false
+		}
+	}
+	return true
 }
 
 // awaitFor polls until condition holds, but not longer than limit.
@@ -69,7 +95,7 @@ func (w *Worker) leave(ctx context.Context) error {
 	var errs []error
 	queues, tasks := 0, 0
 	for _, f := range w.feeds {
-		if ctx.Err() != nil { // one that could not be left took all the time
+		if ctx.Err() != nil || len(errs) > 0 && w.away() {
 			left, _ := f.flights.census()
 			queues, tasks = queues+1, tasks+left
 			continue
@@ -98,7 +124,7 @@ func (f *feed) leave(ctx context.Context) error {
 			continue
 		}
 		w.log.Warn("cannot leave the queue, trying again", zap.String("queue", f.queue.Name), zap.Error(err))
-		if !fails.pause(ctx) {
+		if w.away() || !fails.pause(ctx) {
 			unrecorded, _ := f.flights.census()
 			return fmt.Errorf("group: leave %s with %d tasks whose outcome is not recorded; they run again elsewhere when the lease ends: %w",
 				f.queue.Name, unrecorded, err)

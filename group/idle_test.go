@@ -2,6 +2,8 @@ package group_test
 
 import (
 	"context"
+	"fmt"
+	"math"
 	"regexp"
 	"slices"
 	"strconv"
@@ -27,29 +29,60 @@ func commands(t *testing.T, client *redis.Client) map[string]int {
 	return calls
 }
 
-func TestIdleWorkerHardlyAsks(t *testing.T) {
-	t.Parallel()
-	r := newRig(t)
-	start(t, r.store, group.Config{}, handle(nop))
-	one := task("")
-	one.Reply = r.reply()
-	r.add(one)
-	r.outcome(one)
-	const watch = 8 * time.Second
-	before := commands(t, r.redis)
-	<-time.After(watch)
-	after := commands(t, r.redis)
-	total := 0
-	for name, n := range after {
-		if n -= before[name]; n > 0 && name != "info" {
-			t.Logf("%-20s %d", name, n)
-			total += n
-		}
+// inside are the commands that scripts of an idle worker run: they come to Redis in an EVALSHA.
+var inside = map[string]bool{
+	"get": true, "pexpire": true, "time": true, "xlen": true, "zrange": true, "xinfo|groups": true, "xrange": true, "config|resetstat": true,
+}
+
+// idleCost is the formula of DESIGN.md: how many commands a second an idle worker sends that reads so many queues.
+func idleCost(queues int) float64 {
+	const looks, beats, reads, ping, audits = 1, .32, .5, .1, 2
+	calls := math.Ceil(float64(queues) / 100) // of a script, each time
+	cost := calls*(looks+beats) + reads + ping + min(audits*float64(queues)/60, 4)
+	switch {
+	case queues > 4:
+		cost += reads * calls // which queues have something
+	case queues > 1:
+		cost += reads * float64(queues)
 	}
-	perSecond := float64(total) / watch.Seconds()
-	t.Logf("%.1f commands a second", perSecond)
-	if perSecond > 6 {
-		t.Errorf("an idle worker costs %.1f commands a second", perSecond)
+	return cost
+}
+
+// TestIdleWorkersCostWhatDesignSays counts what idle workers send.
+func TestIdleWorkersCostWhatDesignSays(t *testing.T) {
+	t.Parallel()
+	for _, queues := range []int{1, 3, 120} {
+		t.Run(fmt.Sprint(queues, " queues"), func(t *testing.T) {
+			t.Parallel()
+			f := newFleet(t)
+			var ran tally
+			start(t, f.store, group.Config{Queues: f.queues[:queues]}, handle(seen(&ran)))
+			for i := range queues {
+				f.put(i)
+			}
+			eventually(t, func() bool { return ran.distinct() == queues }, "a task of each queue has run")
+			const watch = 8 * time.Second
+			<-time.After(time.Second) // what a start costs is not idling
+			before := commands(t, f.redis)
+			began := time.Now()
+			<-time.After(watch)
+			after := commands(t, f.redis)
+			sent := 0
+			for name, n := range after {
+				if n -= before[name]; n == 0 || name == "info" {
+					continue
+				}
+				t.Logf("%-20s %d", name, n)
+				if !inside[name] && (name != "xpending" || queues == 1) {
+					sent += n
+				}
+			}
+			perSecond, want := float64(sent)/time.Since(began).Seconds(), idleCost(queues)
+			t.Logf("%.2f commands a second, by the formula %.2f", perSecond, want)
+			if perSecond > 1.5*want+1 { // some come in bursts
+				t.Errorf("%d queues: an idle worker sends %.2f commands a second, want %.2f", queues, perSecond, want)
+			}
+		})
 	}
 }
 

@@ -19,12 +19,13 @@ const (
 	lookSlow   = 2 * time.Second        // the same, if they are many
 	lookSoon   = 100 * time.Millisecond // while one of them looks dead
 	perOther   = 4 * time.Millisecond   // each other worker in a queue makes looks so much rarer: all of them look
+	crowded    = 16                     // so many others are a crowd: what one hears all hear
 	perQueue   = 200 * time.Microsecond // and so does each queue that is busy
 	lookWhole  = 4 * time.Second        // how often a look is also for what is due and for ghosts
 	auditEvery = time.Minute            // how often consumers of no use are looked for
 	auditPace  = 500 * time.Millisecond // and how far apart two queues are in that, at least
 	staleAfter = 250 * time.Millisecond // tasks that wait for a slot for longer are handed to other workers
-	auditMost  = 100                    // ghosts taken at a time
+	auditMost  = 100                    // entries taken at a time
 )
 
 // rescuer is the state of one bundle's rescue loop.
@@ -40,6 +41,7 @@ type rescueRow struct {
 	feed      *feed
 	next      time.Time // when to look; zero: with all others that are idle
 	nextAudit time.Time
+	others    int // workers that had entries at the last look
 	astray    int // looks in a row that found more pending than in hand
 	inHand    int // when the look began
 	added     uint64
@@ -98,6 +100,9 @@ func (r *rescuer) once(ctx context.Context) {
 	views, err := r.look(ctx, rows, whole)
 	if err != nil {
 		r.worker.log.Warn("cannot look after other workers", zap.Error(err))
+		for _, row := range rows {
+			row.next = now.Add(jitter(lookIdle))
+		}
 		return
 	}
 	found, err := reclaim.LookTogether(ctx, views)
@@ -110,7 +115,7 @@ func (r *rescuer) once(ctx context.Context) {
 		row.compare(found[i].OwnPending, row.inHand+int(added-row.added))
 		r.takeOver(ctx, row, found[i])
 		r.audit(ctx, row, whole)
-		row.next = time.Time{}
+		row.next, row.others = time.Time{}, found[i].Others
 		switch {
 		case found[i].Suspects > 0:
 			row.next = now.Add(lookSoon)
@@ -132,12 +137,25 @@ func (r *rescuer) turn(now time.Time) []*rescueRow {
 		if !row.feed.ready.Load() {
 			continue
 		}
-		wanted := row.feed.wanted.Swap(false)
-		if wanted || row.next.IsZero() && idle || !row.next.IsZero() && !now.Before(row.next) {
+		if row.feed.wanted.Swap(false) {
+			row.hurry(now)
+		}
+		if row.next.IsZero() && idle || !row.next.IsZero() && !now.Before(row.next) {
 			rows = append(rows, row)
 		}
 	}
 	return rows
+}
+
+// hurry makes the next look come at once or, in a crowd that was told the same, within a while: the first of them comes soon.
+func (r *rescueRow) hurry(now time.Time) {
+	at := now
+	if r.others > crowded {
+		at = now.Add(rand.N(time.Duration(r.others) * perOther / 2))
+	}
+	if r.next.IsZero() || at.Before(r.next) {
+		r.next = at
+	}
 }
 
 // readUnread reads the pause switches that could not be read when they should have been.
@@ -208,9 +226,15 @@ func (r *rescueRow) compare(pending, inHand int) {
 
 // takeOver claims what is there to claim, as far as there are slots.
 func (r *rescuer) takeOver(ctx context.Context, row *rescueRow, found reclaim.Found) {
-	if found.Released > 0 || len(found.Dead) > 0 {
-		r.claim(ctx, row.feed, "take over entries", row.feed.reclaimer.Take)
+	if found.Released == 0 && len(found.Dead) == 0 {
+		return
 	}
+	r.claim(ctx, row.feed, "take over entries", func(ctx context.Context, want int) ([]script.Entry, error) {
+		if row.others > crowded {
+			want = auditMost // others may not look at the dead for long: what does not start here is soon handed on to them
+		}
+		return row.feed.reclaimer.Take(ctx, want)
+	})
 }
 
 // audit searches the next page of the stream for ghosts if anything is there that may be one, and for consumers of no use now and then.

@@ -8,6 +8,9 @@ import (
 	"go.uber.org/zap"
 )
 
+// suspectRest bounds how long other tasks have their turn after a suspect: as long as it took. Many of them cannot stop a worker.
+const suspectRest = time.Second
+
 // quietCheck is how often it is looked whether everything else has ended.
 const quietCheck = 5 * time.Millisecond
 
@@ -48,7 +51,9 @@ func (w *Worker) runSuspects(ctx context.Context) error {
 	for ctx.Err() == nil { // draining releases what has not started
 		f := w.suspects.next()
 		if f != nil {
+			began := time.Now()
 			w.runSuspect(ctx, f)
+			sleep(ctx, min(time.Since(began), suspectRest))
 			continue
 		}
 		select {

@@ -54,8 +54,9 @@ type Worker struct {
 
 	life    context.Context // of everything that outlives Run's context while the worker drains
 	began   time.Time
-	present atomic.Bool // the presence channels are subscribed
-	unclean error       // how the drain ended
+	present atomic.Bool  // the presence channels are subscribed
+	asked   atomic.Int64 // when a worker that is to stop asked whether Redis is there, since began
+	unclean error        // how the drain ended
 }
 
 // NewWorker returns a worker for the queues of cfg. It does not talk to Redis; [Worker.Run] does. The store stays the caller's.
@@ -98,6 +99,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	for _, f := range w.feeds {
 		f.confirmed.Store(int64(-time.Hour)) // no lease yet
 	}
+	defer context.AfterFunc(ctx, w.ask)()
 	w.log.Info("worker starts", zap.Int("concurrency", w.cfg.Concurrency), zap.Strings("queues", w.queueNames()))
 	err := supervise.Run(ctx, supervise.Options{Logger: w.log}, w.loops()...)
 	w.log.Info("worker has stopped")

@@ -26,13 +26,16 @@ func TestIdleWorkerFigures(t *testing.T) {
 	alone(t)
 	b := startLocal(t)
 	window := time.Duration(size(5, 30)) * time.Second
-	name := newCrew(t, b).worker().name()
+	worker := newCrew(t, b).worker()
+	name := worker.name()
 	redistest.Eventually(t, patience, func() bool {
 		return b.client.Exists(t.Context(), b.store.Keys(queue).Lease(name)).Val() == 1
 	}, "the worker has its lease")
 	must(t, pauseFor(t.Context(), time.Second)) // what it does once, at its start, is not idling
 	must(t, b.client.ConfigResetStat(t.Context()).Err())
+	cpu := worker.cpu()
 	must(t, pauseFor(t.Context(), window))
+	t.Logf("CPU of an idle worker: %.2f %%", 100*(worker.cpu()-cpu).Seconds()/window.Seconds())
 	info, err := b.client.Info(t.Context(), "commandstats").Result()
 	must(t, err)
 

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -179,6 +180,22 @@ func (p *process) open() {
 	p.t.Helper()
 	_, err := io.WriteString(p.stdin, "open\n")
 	must(p.t, err)
+}
+
+// cpu is what the process has used so far; 0 where the system does not tell.
+func (p *process) cpu() time.Duration {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+	if err != nil {
+		return 0
+	}
+	const user, system, tick = 11, 12, 10 * time.Millisecond // fields after the name, in hundredths of a second
+	fields := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:]))
+	if len(fields) <= system {
+		return 0
+	}
+	a, _ := strconv.Atoi(fields[user])
+	b, _ := strconv.Atoi(fields[system])
+	return time.Duration(a+b) * tick
 }
 
 func (p *process) signal(s syscall.Signal) {

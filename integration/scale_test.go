@@ -237,6 +237,67 @@ func TestManyWorkersFigures(t *testing.T) {
 	t.Logf("all stopped after %v", time.Since(began))
 }
 
+// TestManyDueFigures makes very many tasks due within one second, with two workers; a task of another queue must not wait for them.
+func TestManyDueFigures(t *testing.T) {
+	t.Parallel()
+	alone(t)
+	b := startLocal(t)
+	client := openClient(t, b.store, stream.ClientConfig{})
+	tasks := size(5000, 100000)
+	first := time.Now().Add(time.Duration(size(2, 10)) * time.Second).Truncate(time.Millisecond)
+	each := time.Second / time.Duration(tasks)
+	due := func(n int) time.Time { return first.Add(time.Duration(n) * each).Truncate(time.Millisecond) }
+	lists := map[time.Time][]int{}
+	for n := range tasks {
+		lists[due(n)] = append(lists[due(n)], n)
+	}
+	for at, list := range lists {
+		_, err := square.EnqueueAll(t.Context(), client, slices.Values(list), stream.At(at))
+		must(t, err)
+	}
+	t.Logf("%d tasks due in a second are stored %v before", tasks, time.Until(first))
+	other := stream.Func[int, int]{Name: "other", Queue: "other"}
+	starts, beside := make(chan started, tasks), make(chan started, 1)
+	for range 2 {
+		store := openStore(t, redis.NewClient(&redis.Options{Network: b.Network, Addr: b.Addr}), "")
+		worker, err := group.NewWorker(store, group.Config{Queues: []group.Queue{{Name: queue}, {Name: other.Queue}}, Concurrency: 16})
+		must(t, err)
+		handler(square, func(_ context.Context, n int) (int, error) {
+			starts <- started{n, time.Now()}
+			return n, nil
+		})(worker)
+		handler(other, func(_ context.Context, n int) (int, error) {
+			beside <- started{n, time.Now()}
+			return n, nil
+		})(worker)
+		ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+		done := make(chan error, 1)
+		go func() { done <- worker.Run(ctx) }()
+		t.Cleanup(func() {
+			stop()
+			must(t, <-done)
+		})
+	}
+	must(t, pauseFor(t.Context(), time.Until(first)))
+	var took []time.Duration
+	for n := 0; time.Since(first) < time.Second; n++ {
+		began := time.Now()
+		_, err := other.Enqueue(t.Context(), client, n)
+		must(t, err)
+		took = append(took, (<-beside).at.Sub(began))
+	}
+	report(t, "meanwhile, from Enqueue to the start of the handler", took)
+	late := make([]time.Duration, 0, tasks)
+	for range tasks {
+		s := <-starts
+		late = append(late, s.at.Sub(due(s.task)))
+	}
+	report(t, fmt.Sprintf("lateness of %d tasks that are due in the same second", tasks), late)
+	if slices.Min(late) < 0 {
+		t.Error("early")
+	}
+}
+
 // workers is how many there are, by their leases.
 func (b *backend) workers(t *testing.T) int {
 	t.Helper()
