@@ -2,10 +2,9 @@ package group
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"time"
-
-	"github.com/athoune/worker-machine/internal/wire"
 )
 
 // bundle is the feeds that are looked after together, by one loop of each kind: all feeds on one server. On a cluster each feed is
@@ -13,9 +12,11 @@ import (
 type bundle struct {
 	worker    *Worker
 	feeds     []*feed
-	keys      []wire.Keys      // of the feeds
 	byControl map[string]*feed // by control channel
 	shard     bool             // presence is asked of the node of the slot
+
+	beating sync.Mutex // held while a heartbeat is under way
+	leased  []*feed    // whose leases it renews
 
 	unsettled sync.Once
 	settled   chan struct{} // closed once it is known whether presence is there
@@ -26,12 +27,11 @@ type bundle struct {
 
 func newBundle(w *Worker, feeds []*feed, shard bool) *bundle {
 	b := &bundle{
-		worker: w, feeds: feeds, byControl: make(map[string]*feed, len(feeds)), shard: shard, settled: make(chan struct{}),
+		worker: w, feeds: feeds, leased: slices.Clone(feeds), byControl: make(map[string]*feed, len(feeds)), shard: shard, settled: make(chan struct{}),
 		beatNow: make(chan struct{}, 1), dueNow: make(chan struct{}, 1), lookNow: make(chan struct{}, 1),
 	}
 	for _, f := range feeds {
 		f.bundle = b
-		b.keys = append(b.keys, f.keys)
 		b.byControl[f.keys.Control()] = f
 	}
 	return b

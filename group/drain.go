@@ -112,6 +112,7 @@ func (w *Worker) leave(ctx context.Context) error {
 
 func (f *feed) leave(ctx context.Context) error {
 	w := f.worker
+	f.bundle.expire(f)
 	var fails patience
 	for {
 		left, err := f.leaveOnce(ctx)

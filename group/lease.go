@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/athoune/worker-machine/internal/script"
+	"github.com/athoune/worker-machine/internal/wire"
 )
 
 // beatsPerLease is how often a lease is renewed while it lasts.
@@ -56,15 +58,21 @@ func (b *bundle) oldest() (age time.Duration) {
 
 // beat is one heartbeat. The leases count from when it was SENT: Redis cannot have begun to count earlier.
 func (b *bundle) beat(ctx context.Context) error {
+	b.beating.Lock()
+	defer b.beating.Unlock()
 	w := b.worker
+	keys := make([]wire.Keys, len(b.leased))
+	for i, f := range b.leased {
+		keys[i] = f.keys
+	}
 	sent := w.now()
-	leases, err := w.pulse.Heartbeat(ctx, b.keys, w.name, w.cfg.Lease, leaseValue(w.began, w.present.Load()))
+	leases, err := w.pulse.Heartbeat(ctx, keys, w.name, w.cfg.Lease, leaseValue(w.began, w.present.Load()))
 	if err != nil {
 		return err
 	}
 	var bad error
 	var fresh []*feed
-	for i, f := range b.feeds {
+	for i, f := range b.leased {
 		if err := f.renewed(ctx, leases[i]); err != nil {
 			bad = err // and the lease counts as not confirmed: the next beat asks again
 			continue
@@ -79,6 +87,13 @@ func (b *bundle) beat(ctx context.Context) error {
 		bad = errors.Join(bad, b.begin(ctx, fresh))
 	}
 	return bad
+}
+
+// expire lets the lease of a feed run out: once the worker has left the queue, no heartbeat may make the lease again.
+func (b *bundle) expire(one *feed) {
+	b.beating.Lock()
+	defer b.beating.Unlock()
+	b.leased = slices.DeleteFunc(b.leased, func(f *feed) bool { return f == one })
 }
 
 // renewed takes in what a heartbeat said of one lease.

@@ -18,6 +18,7 @@ const (
 	lookBusy   = 200 * time.Millisecond // while others have, if they are few
 	lookSlow   = 2 * time.Second        // the same, if they are many
 	lookSoon   = 100 * time.Millisecond // while one of them looks dead
+	lookWith   = 20 * time.Millisecond  // what is to be looked at so soon is looked at together
 	perOther   = 4 * time.Millisecond   // each other worker in a queue makes looks so much rarer: all of them look
 	crowded    = 16                     // so many others are a crowd: what one hears all hear
 	perQueue   = 200 * time.Microsecond // and so does each queue that is busy
@@ -34,6 +35,7 @@ type rescuer struct {
 	rows      []rescueRow
 	nextIdle  time.Time // when all queues are looked at that nobody else has entries of
 	nextWhole time.Time
+	claimed   bool // some entries, in this look
 }
 
 // rescueRow is what the rescuer knows of one queue.
@@ -109,7 +111,8 @@ func (r *rescuer) once(ctx context.Context) {
 	if err != nil {
 		r.worker.log.Warn("cannot look after other workers", zap.Error(err))
 	}
-	busy := lookInterval(found)
+	looked := time.Now()
+	busy := jitter(lookInterval(found)) // the same for all, so that they are looked at together again
 	for i, row := range rows {
 		_, added := row.feed.flights.census()
 		row.compare(found[i].OwnPending, row.inHand+int(added-row.added))
@@ -118,16 +121,21 @@ func (r *rescuer) once(ctx context.Context) {
 		row.next, row.others = time.Time{}, found[i].Others
 		switch {
 		case found[i].Suspects > 0:
-			row.next = now.Add(lookSoon)
+			row.next = looked.Add(lookSoon + lookWith) // not before: it would be too soon to tell
 		case found[i].OthersPending+found[i].Released > 0:
-			row.next = now.Add(jitter(busy))
+			row.next = now.Add(busy)
 		}
+	}
+	if r.claimed {
+		r.claimed = false
+		r.worker.stir() // a read that waits now counted on these slots
 	}
 }
 
 // turn chooses the queues to look at.
 func (r *rescuer) turn(now time.Time) []*rescueRow {
 	idle := !now.Before(r.nextIdle)
+	with := now.Add(lookWith)
 	if idle {
 		r.nextIdle = now.Add(lookIdle*3/4 + jitter(lookIdle)/4)
 	}
@@ -140,7 +148,7 @@ func (r *rescuer) turn(now time.Time) []*rescueRow {
 		if row.feed.wanted.Swap(false) {
 			row.hurry(now)
 		}
-		if row.next.IsZero() && idle || !row.next.IsZero() && !now.Before(row.next) {
+		if row.next.IsZero() && idle || !row.next.IsZero() && row.next.Before(with) {
 			rows = append(rows, row)
 		}
 	}
@@ -226,15 +234,9 @@ func (r *rescueRow) compare(pending, inHand int) {
 
 // takeOver claims what is there to claim, as far as there are slots.
 func (r *rescuer) takeOver(ctx context.Context, row *rescueRow, found reclaim.Found) {
-	if found.Released == 0 && len(found.Dead) == 0 {
-		return
+	if found.Released > 0 || len(found.Dead) > 0 {
+		r.claim(ctx, row.feed, "take over entries", row.feed.reclaimer.Take)
 	}
-	r.claim(ctx, row.feed, "take over entries", func(ctx context.Context, want int) ([]script.Entry, error) {
-		if row.others > crowded {
-			want = auditMost // others may not look at the dead for long: what does not start here is soon handed on to them
-		}
-		return row.feed.reclaimer.Take(ctx, want)
-	})
 }
 
 // audit searches the next page of the stream for ghosts if anything is there that may be one, and for consumers of no use now and then.
@@ -267,7 +269,7 @@ func (r *rescuer) claim(ctx context.Context, f *feed, what string, by func(ctx c
 	}
 	f.log.Info("took over entries", zap.Int("entries", len(entries)))
 	f.worker.hookReclaimed(f, f.admitEntries(ctx, entries))
-	f.worker.stir() // a read that waits now counted on these slots
+	r.claimed = true
 }
 
 // handBackStale gives tasks to other workers that wait here for a slot: the handlers are slower than they were.

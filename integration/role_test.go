@@ -31,6 +31,7 @@ type spec struct {
 	Cluster       []string // instead
 	Prefix        string
 	Workers       int // in one process; 0 is one
+	Queues        int // instead of the one that all tests use: see numberedQueues
 	Concurrency   int
 	Lease, Drain  time.Duration
 	ReplyTTL      time.Duration // of a client
@@ -104,14 +105,27 @@ func playWorker() error {
 }
 
 func newWorker(s spec, store *stream.Store, report func(format string, args ...any)) (*group.Worker, error) {
+	queues := []group.Queue{{Name: queue}}
+	if s.Queues > 0 {
+		queues = numberedQueues(s.Queues)
+	}
 	return group.NewWorker(store, group.Config{
-		Queues: []group.Queue{{Name: queue}}, Concurrency: s.Concurrency, Lease: s.Lease, Drain: s.Drain,
+		Queues: queues, Concurrency: s.Concurrency, Lease: s.Lease, Drain: s.Drain,
 		Backoff: group.Backoff{Min: time.Millisecond, Max: 50 * time.Millisecond},
 		Hooks: group.Hooks{
 			Late:      func(m group.Metadata) { report("late %s %d 0", m.ID, m.Attempt) },
 			LeaseLost: func(string) { report("leaseLost - 0 0") },
 		},
 	})
+}
+
+// numberedQueues are q0, q1, and so on.
+func numberedQueues(n int) []group.Queue {
+	queues := make([]group.Queue, n)
+	for i := range queues {
+		queues[i].Name = fmt.Sprintf("q%d", i)
+	}
+	return queues
 }
 
 // followInput opens the gate when told to, and stops the process when the test is gone.

@@ -79,10 +79,9 @@ func TestManyQueuesFigures(t *testing.T) {
 	t.Parallel()
 	alone(t)
 	b := startLocal(t)
-	queues := make([]group.Queue, size(50, 1000))
+	queues := numberedQueues(size(50, 1000))
 	functions := make([]stream.Func[int, int], len(queues))
 	for i := range queues {
-		queues[i].Name = fmt.Sprintf("q%d", i)
 		functions[i] = stream.Func[int, int]{Name: "square", Queue: queues[i].Name}
 	}
 	client := openClient(t, b.store, stream.ClientConfig{})
@@ -160,6 +159,42 @@ func connected(t *testing.T, client redis.UniversalClient) int {
 	text, err := client.ClientList(t.Context()).Result()
 	must(t, err)
 	return strings.Count(text, "\n")
+}
+
+// TestManyQueuesKilledFigures kills a worker that runs a task of each of many queues.
+func TestManyQueuesKilledFigures(t *testing.T) {
+	t.Parallel()
+	alone(t)
+	b := startLocal(t)
+	queues := numberedQueues(size(50, 1000))
+	client := openClient(t, b.store, stream.ClientConfig{})
+	c := newCrew(t, b)
+	many := func(s *spec) { s.Queues, s.Concurrency = len(queues), len(queues) }
+	victim := c.worker(many)
+	for n, q := range queues {
+		fn := stream.Func[int, int]{Name: hold.Name, Queue: q.Name}
+		_, err := fn.Enqueue(t.Context(), client, n)
+		must(t, err)
+	}
+	c.history.await(t, len(queues), "a task of each queue starts", startedOn(victim))
+	other := c.worker(many)
+	last := b.store.Keys(queues[len(queues)-1].Name).Lease(other.name())
+	redistest.Eventually(t, patience, func() bool { return b.client.Exists(t.Context(), last).Val() == 1 }, "another worker is there")
+	must(t, pauseFor(t.Context(), 3*time.Second)) // as in real life, it has been there for a while
+	before := usage(t, b.client, "xpending")
+	must(t, pauseFor(t.Context(), 3*time.Second))
+	before.since(t, "beside a worker that has a task of each queue", usage(t, b.client, "xpending"))
+	killed := time.Now()
+	victim.kill()
+	var took []time.Duration
+	again := c.history.await(t, len(queues), "all start again elsewhere", startedOn(other))
+	for _, e := range again {
+		took = append(took, e.At.Sub(killed))
+		if e.Attempt != 1 {
+			t.Errorf("task %d: attempt %d, want 1", e.Number, e.Attempt)
+		}
+	}
+	report(t, "from kill -9 to the second start", took)
 }
 
 // TestManyWorkersFigures runs many workers, some in each process, on one queue; it kills one process while all of them have tasks.

@@ -20,6 +20,9 @@ func TestACrowdIsLookedAtInParts(t *testing.T) {
 	const workers, looks = 60, 20
 	for i := range workers {
 		name := fmt.Sprint("w", i)
+		if i == 33 {
+			b.deliver(name, 299)
+		}
 		b.deliver(name, 1)
 		b.beat(name, true, long)
 		if i != 33 {
@@ -37,8 +40,8 @@ func TestACrowdIsLookedAtInParts(t *testing.T) {
 	}
 	before := asked()
 	for range looks {
-		if found := b.look(r); found.Others != workers || found.OthersPending != workers {
-			t.Fatalf("got %+v, want %d others with an entry each", found, workers)
+		if found := b.look(r); found.Others != workers || found.OthersPending != workers+299 {
+			t.Fatalf("got %+v, want %d others", found, workers)
 		}
 	}
 	if got := asked() - before; got != 16*looks {
@@ -53,8 +56,17 @@ func TestACrowdIsLookedAtInParts(t *testing.T) {
 		}
 		return len(found.Dead) == 1
 	}, "w33 is found dead")
-	if entries := b.take(r, 10); len(entries) != 1 {
-		t.Errorf("took %d entries, want 1", len(entries))
+	if entries := b.take(r, 3); len(entries) != 3 {
+		t.Errorf("took %d entries, want 3", len(entries))
+	}
+	if left := b.consumers(); left["released"] != 297 || left["w33"] != 0 || left["me"] != 3 {
+		t.Errorf("pending: %v, want 3 taken and what is left of w33 for anybody", left)
+	}
+	b.look(r)
+	for _, entry := range b.take(r, 300) {
+		if entry.Crashes != 1 {
+			t.Fatalf("entry %s: %d crashes, want 1", entry.ID, entry.Crashes)
+		}
 	}
 	b.staysAlive(t.Context(), r, time.Second)
 }

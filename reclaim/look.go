@@ -137,6 +137,7 @@ func (r *Reclaimer) begin(pending map[string]int, found *Found) *look {
 	}
 	found.Others = len(l.others)
 	r.dead, r.released = nil, found.Released
+	r.crowded = len(l.others) > crowd
 	r.forgetBut(l.others)
 	l.names = r.choose(l.others)
 	return l
@@ -144,7 +145,7 @@ func (r *Reclaimer) begin(pending map[string]int, found *Found) *look {
 
 // choose returns whom to look at: everybody, or in a crowd those that looked dead before and some others.
 func (r *Reclaimer) choose(others map[string]int) []string {
-	if len(others) <= crowd {
+	if !r.crowded {
 		return slices.Sorted(maps.Keys(others))
 	}
 	names := slices.Collect(maps.Keys(r.presence.absent))

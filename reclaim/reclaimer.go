@@ -56,6 +56,7 @@ type Reclaimer struct {
 	leaseHeld   time.Time       // no verdict by lease before
 	leased      map[string]bool // consumers whose lease was seen once
 	dead        []corpse        // what the last look found
+	crowded     bool            // the last look was at a part of the others
 	released    int             // entries the last look saw handed back
 	told        map[string]bool // dead workers that were logged
 	auditCursor string
@@ -107,7 +108,7 @@ func New(store *stream.Store, queue, worker string, cfg Config) (*Reclaimer, err
 }
 
 // Take claims up to want entries for this worker: first those handed back by leaving workers, then those of the workers the last
-// [Reclaimer.Look] found dead. The script that claims checks the verdict again, so a worker that came back keeps its entries.
+// [Reclaimer.Look] found dead; in a crowd, what is left of those is handed back for anybody to take. The script that claims checks the verdict again, so a worker that came back keeps its entries.
 // Entries that were claimed come back even beside an error; they are pending with this worker.
 func (r *Reclaimer) Take(ctx context.Context, want int) ([]script.Entry, error) {
 	r.mu.Lock()
@@ -129,6 +130,13 @@ func (r *Reclaimer) Take(ctx context.Context, want int) ([]script.Entry, error) 
 		if err != nil {
 			return taken, err
 		}
+		if !gone && r.crowded {
+			err = r.handOver(ctx, r.dead[0])
+			gone = err == nil
+		}
+		if err != nil {
+			return taken, err
+		}
 		if gone {
 			r.dead = r.dead[1:]
 		}
@@ -136,10 +144,24 @@ func (r *Reclaimer) Take(ctx context.Context, want int) ([]script.Entry, error) 
 	return taken, nil
 }
 
+// handOver lets anybody take what is left of a dead worker: in a crowd others may not look at it for long.
+func (r *Reclaimer) handOver(ctx context.Context, from corpse) error {
+	for {
+		got, err := r.reclaim(ctx, wire.ReleasedConsumer, from, claimLimit)
+		if err != nil {
+			return fmt.Errorf("reclaim: hand over entries of %s in %s: %w", from.name, r.queue, err)
+		}
+		if got.Alive || !got.More {
+			r.forget(from.name)
+			return nil
+		}
+	}
+}
+
 // claim takes up to want entries of one consumer; gone tells that nothing more is to be had from it.
 func (r *Reclaimer) claim(ctx context.Context, from corpse, want int) (taken []script.Entry, gone bool, err error) {
 	for len(taken) < want {
-		got, err := r.reclaim(ctx, from.name, from.mode, min(want-len(taken), claimLimit))
+		got, err := r.reclaim(ctx, r.worker, from, min(want-len(taken), claimLimit))
 		if err != nil {
 			return taken, false, fmt.Errorf("reclaim: claim entries of %s in %s: %w", from.name, r.queue, err)
 		}
@@ -153,9 +175,9 @@ func (r *Reclaimer) claim(ctx context.Context, from corpse, want int) (taken []s
 	return taken, false, nil
 }
 
-func (r *Reclaimer) reclaim(ctx context.Context, name string, mode script.ReclaimMode, limit int) (script.Reclaimed, error) {
+func (r *Reclaimer) reclaim(ctx context.Context, me string, from corpse, limit int) (script.Reclaimed, error) {
 	return r.store.Scripts().Reclaim(ctx, script.ReclaimFrom{
-		Keys: r.keys, Group: r.store.Group(), Me: r.worker, Dead: name, Limit: limit, Mode: mode,
+		Keys: r.keys, Group: r.store.Group(), Me: me, Dead: from.name, Limit: limit, Mode: from.mode,
 	})
 }
 
@@ -218,7 +240,7 @@ func (r *Reclaimer) removeEmpty(ctx context.Context) error {
 		if c.Pending > 0 || c.Idle < r.empty || c.Name == r.worker || c.Name == wire.ReleasedConsumer {
 			continue
 		}
-		if _, err := r.reclaim(ctx, c.Name, script.ByLease, 0); err != nil {
+		if _, err := r.reclaim(ctx, r.worker, corpse{name: c.Name, mode: script.ByLease}, 0); err != nil {
 			return fmt.Errorf("reclaim: remove consumer %s of %s: %w", c.Name, r.queue, err)
 		}
 	}

@@ -28,7 +28,7 @@ const (
 type ReclaimFrom struct {
 	Keys  wire.Keys
 	Group string
-	Me    string // who takes the entries
+	Me    string // who takes the entries; [wire.ReleasedConsumer] lets anybody, and the answer has no entries
 	Dead  string // who had them
 	Limit int    // most entries to take
 	Mode  ReclaimMode
@@ -45,7 +45,7 @@ type Reclaimed struct {
 // Reclaim takes over pending entries of a dead consumer, and removes the consumer once it has none, in the same script.
 func (r *Runner) Reclaim(ctx context.Context, from ReclaimFrom) (Reclaimed, error) {
 	k := from.Keys
-	answer, err := r.run(ctx, reclaimScript, []string{k.Tasks(), k.Lease(from.Dead), k.Crashes(), k.Counts()},
+	answer, err := r.run(ctx, reclaimScript, []string{k.Tasks(), k.Lease(from.Dead), k.Crashes(), k.Counts(), k.Control()},
 		[]any{from.Group, from.Me, from.Dead, from.Limit, string(from.Mode)})
 	if err != nil {
 		return Reclaimed{}, err

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- reclaim takes over pending entries of a consumer that is dead, and removes the consumer once it has none.
--- KEYS tasks lease crashes counts
--- ARGV group me dead limit mode ('lease' refuses while the lease exists, 'presence' ends the lease first, 'released' counts no crash)
+-- KEYS tasks lease crashes counts control
+-- ARGV group me ('released': for anybody; the answer has no entries) dead limit mode ('lease' refuses while the lease exists, 'presence' ends the lease first, 'released' counts no crash)
 -- returns how many are left (-1: it is alive), how many were gone from the stream, then per entry: the entry, crashes, 1 when it crashed alone
 local group, me, dead, mode = ARGV[1], ARGV[2], ARGV[3], ARGV[5]
 if mode == 'lease' and redis.call('EXISTS', KEYS[2]) == 1 then return {-1, 0} end
@@ -22,15 +22,18 @@ if #ids > 0 then
       elseif redis.call('EXISTS', KEYS[3]) == 1 then
         crashes = tonumber(redis.pcall('HGET', KEYS[3], entry[1]) or '0') or 0
       end
-      local alone = 0
-      if crashes > 0 then alone = redis.call('HDEL', KEYS[3], entry[1] .. '!') end
-      answer[#answer + 1] = entry
-      answer[#answer + 1] = crashes
-      answer[#answer + 1] = alone
+      if me ~= 'released' then -- the mark stays for whoever takes the entry from there
+        local alone = 0
+        if crashes > 0 then alone = redis.call('HDEL', KEYS[3], entry[1] .. '!') end
+        answer[#answer + 1] = entry
+        answer[#answer + 1] = crashes
+        answer[#answer + 1] = alone
+      end
       taken = taken + 1
     end
   end
   answer[2] = #ids - taken
+  if taken > 0 and me == 'released' then redis.call('PUBLISH', KEYS[5], 'released') end
   if taken > 0 then redis.pcall('HINCRBY', KEYS[4], mode == 'released' and 'handed over' or 'reclaimed', taken) end
   if answer[2] > 0 then
     redis.pcall('HINCRBY', KEYS[4], 'lost', answer[2])
