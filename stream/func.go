@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"time"
-
-	"github.com/athoune/worker-machine/internal/script"
 )
 
 // DefaultQueue is the queue of a [Func] that names none.
@@ -33,7 +31,9 @@ func (f Func[In, Out]) Enqueue(ctx context.Context, c *Client, in In, options ..
 	if err != nil {
 		return "", f.wrap("enqueue", err)
 	}
-	t := &ticket{tasks: []script.LaneTask{o.laneTask()}, size: o.size(), replicas: o.replicas}
+	t := &ticket{size: o.size(), replicas: o.replicas, forget: true}
+	t.one[0] = o.laneTask()
+	t.tasks = t.one[:]
 	if err = l.store(ctx, t); err != nil {
 		return "", f.wrap("enqueue", err)
 	}

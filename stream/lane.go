@@ -2,6 +2,7 @@ package stream
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -21,11 +22,10 @@ const replicaWait = 2 * time.Second
 // lane stores the tasks of one client in one queue, in order and each once: every task has a number, a script call carries the next
 // ones, and the server skips what it has. One call is on its way at a time; whoever comes meanwhile goes with the next.
 type lane struct {
-	client  *Client
-	queue   string
-	keys    wire.Keys
-	line    *conn.Line // nil on a cluster
-	scripts *script.Runner
+	client *Client
+	queue  string
+	keys   wire.Keys
+	line   *conn.Line // nil on a cluster
 
 	mu       sync.Mutex
 	waiting  []*ticket
@@ -33,8 +33,10 @@ type lane struct {
 	watchers map[*Session]struct{}
 	closed   bool // with its client
 
-	batch []*ticket   // who flushes has these two
-	call  script.Lane // what is to be sent, or was
+	batch   []*ticket   // who flushes has this and the next two
+	call    script.Lane // what is to be sent, or was
+	watched string      // the lane whose key the line watches
+	blind   bool        // it may not watch
 
 	state sync.Mutex // guards what follows; only who flushes writes it, but for stale
 	id    string
@@ -53,9 +55,11 @@ const keepGone = 8
 // ticket is some tasks that are stored together, and what became of them. They fit one script call.
 type ticket struct {
 	tasks    []script.LaneTask
+	one      [1]script.LaneTask // room for tasks that are one
 	size     int
 	replicas int
 	again    bool // they were admitted once: no limit of the queue applies
+	forget   bool // a single one that nobody asks for later: its entry need not be known
 
 	ctx    context.Context //nolint:containedctx // who flushes takes the values of one of the callers along
 	done   chan struct{}
@@ -70,7 +74,7 @@ func (t *ticket) place(i int) script.Place { return t.stored.Place(t.first + i) 
 
 func newLane(client *Client, queue string) (*lane, error) {
 	l := &lane{
-		client: client, queue: queue, keys: client.store.Keys(queue), scripts: client.store.scripts,
+		client: client, queue: queue, keys: client.store.Keys(queue),
 		id: NewID(), next: 1, used: time.Now(), watchers: make(map[*Session]struct{}),
 	}
 	if from, ok := client.store.client.(*redis.Client); ok {
@@ -78,7 +82,6 @@ func newLane(client *Client, queue string) (*lane, error) {
 		if l.line, err = client.store.newLine(from); err != nil {
 			return nil, fmt.Errorf("stream: connection for queue %s: %w", queue, err)
 		}
-		l.scripts = client.store.scripts.With(l.line.Client())
 	}
 	return l, nil
 }
@@ -234,9 +237,41 @@ type attempts struct {
 
 // try makes the call once.
 func (l *lane) try(ctx context.Context) (script.Stored, error) {
-	call := &l.call
+	call, scripts := &l.call, l.client.store.scripts
 	l.number(call)
-	return l.scripts.Enqueue(ctx, call)
+	if l.line == nil {
+		return scripts.Enqueue(ctx, call)
+	}
+	call.Watch = l.isLone()
+	stored, err := l.append(ctx)
+	if errors.Is(err, script.ErrNotWatched) {
+		stored, err = scripts.EnqueueOn(ctx, l.line, call)
+	}
+	switch {
+	case err == nil && stored.Watched:
+		l.watched = call.ID
+	case err == nil && call.Watch && !stored.Gap:
+		l.blind = true
+	case err != nil && stored.Value != "": // refused, and numbered all the same
+		l.stored(ctx, &stored)
+	}
+	return stored, err
+}
+
+// isLone tells whether the call is one plain task of somebody who need not know its entry: a retry could not tell it.
+func (l *lane) isLone() bool {
+	call := &l.call
+	return !l.blind && len(l.batch) == 1 && l.batch[0].forget && call.Limit == 0 && call.Replicas == 0 && !call.Tasks[0].HasOptions()
+}
+
+// append makes the call without a script, where the call before has prepared it.
+func (l *lane) append(ctx context.Context) (script.Stored, error) {
+	ready := l.call.Watch && l.watched == l.call.ID && l.call.TTL == 0
+	l.watched = ""
+	if !ready {
+		return script.Stored{}, script.ErrNotWatched
+	}
+	return l.client.store.scripts.Append(ctx, l.line, &l.call)
 }
 
 // settle makes the call again until it is known what became of it, or for as long as the client is configured to. It begins with the
@@ -291,6 +326,9 @@ func (l *lane) stored(ctx context.Context, stored *script.Stored) {
 	known := l.known
 	l.known = true
 	l.state.Unlock()
+	if stored.Lost {
+		l.lose(l.call.ID)
+	}
 	if known {
 		return
 	}

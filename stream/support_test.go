@@ -1,6 +1,7 @@
 package stream_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"strconv"
@@ -83,10 +84,19 @@ func flush(t testing.TB, rdb redis.UniversalClient) {
 // scriptCalls is how many scripts the server has run.
 func scriptCalls(t testing.TB, rdb *redis.Client) int {
 	t.Helper()
-	_, rest, _ := strings.Cut(rdb.Info(t.Context(), "commandstats").Val(), "cmdstat_evalsha:calls=")
-	number, _, _ := strings.Cut(rest, ",")
-	n, _ := strconv.Atoi(number)
-	return n
+	calls, stats := 0, rdb.Info(t.Context(), "commandstats").Val()
+	for _, name := range []string{"evalsha", "exec"} { // a transaction does what a script does
+		_, rest, _ := strings.Cut(stats, "cmdstat_"+name+":calls=")
+		number, _, _ := strings.Cut(rest, ",")
+		n, _ := strconv.Atoi(number)
+		calls += n
+	}
+	return calls
+}
+
+// isCall tells whether a request is the one of a lane's call that does it.
+func isCall(request []byte) bool {
+	return bytes.Contains(request, []byte("evalsha")) && bytes.Contains(request, []byte("producer:")) || string(request) == "*1\r\n$4\r\nexec\r\n"
 }
 
 // crew is a tiny worker: it reads, handles and commits, and tries again whatever fails.

@@ -2,6 +2,7 @@ package script
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -24,14 +25,17 @@ type Lane struct {
 	Tasks    []LaneTask
 	Replicas int           // wait until so many replicas have it; 0 does not wait
 	Wait     time.Duration // for how long at most
+	Watch    bool          // prepare an Append: one plain task comes next, perhaps, and its line is the same
 
-	args    []any
-	named   string // the ID that the keys are of
-	keys    [plainKeys + moreKeys]string
-	before  string
-	after   string
-	ttl     string
-	options []byte
+	args     []any
+	commands [][]any
+	append   [][]any
+	named    string // the ID that the keys are of
+	keys     [plainKeys + moreKeys]string
+	before   string
+	after    string
+	ttl      string
+	options  []byte
 }
 
 // Keys that each call has, and those that options need besides.
@@ -49,6 +53,9 @@ type LaneTask struct {
 // MarshalBinary is how the library asks for an argument; a pointer to a task costs no allocation.
 func (t *LaneTask) MarshalBinary() ([]byte, error) { return t.Task, nil }
 
+// HasOptions tells whether it is more than a plain task.
+func (t *LaneTask) HasOptions() bool { return t.Delayed() || t.Unique != "" }
+
 // Delayed tells whether it is stored to run later.
 func (t *LaneTask) Delayed() bool { return t.After > 0 || t.At > 0 }
 
@@ -65,6 +72,8 @@ type Stored struct {
 	Value    string // the lane's value, for [Lane.Before] of the next call
 	Last     int64  // the lane's last number
 	Replicas int    // how many replicas have it
+	Watched  bool   // the line is ready for an Append
+	Lost     bool   // of an Append: the task is stored, but Redis has lost the lane
 
 	places   []Place // nil when all were just stored
 	time     string  // of the first entry, with the '-'
@@ -79,59 +88,147 @@ func (s *Stored) Place(i int) Place {
 	return Place{Entry: s.time + strconv.FormatUint(s.sequence+uint64(i), 10)} //nolint:gosec // an index
 }
 
+// Line sends commands in one write and returns an answer for each, errors of the server among them. An error of Call says that it is not
+// known what has run.
+type Line interface {
+	Call(ctx context.Context, commands ...[]any) ([]any, error)
+}
+
 // Enqueue stores tasks. A repeated call skips what an earlier try stored, so it may be retried for ever.
 func (r *Runner) Enqueue(ctx context.Context, lane *Lane) (Stored, error) {
-	if lane.Replicas > 0 {
-		return r.enqueueReplicated(ctx, lane)
-	}
-	answer, err := r.enqueue(ctx, lane, "evalsha")
-	if redis.HasErrorPrefix(err, "NOSCRIPT") {
+	return r.EnqueueOn(ctx, pipeline{runner: r, lane: lane}, lane)
+}
+
+// EnqueueOn is Enqueue on a line. With [Lane.Watch] it prepares an Append.
+func (r *Runner) EnqueueOn(ctx context.Context, line Line, lane *Lane) (Stored, error) {
+	answers, err := r.enqueue(ctx, line, lane, "evalsha")
+	if err == nil && redis.HasErrorPrefix(failure(answers[0]), "NOSCRIPT") {
 		if err = r.probe(ctx); err == nil {
-			answer, err = r.enqueue(ctx, lane, "eval")
+			answers, err = r.enqueue(ctx, line, lane, "eval")
 		}
+	}
+	if err == nil {
+		err = failure(answers[0])
 	}
 	if err != nil {
 		return Stored{}, fmt.Errorf("script: enqueue: %w", err)
 	}
-	return decodeStored(answer)
+	stored, err := decodeStored(answers[0])
+	if lane.Replicas > 0 {
+		stored.Replicas = number(answers[1])
+	}
+	stored.Watched = lane.Watch && answers[len(answers)-1] == "OK"
+	return stored, err
 }
 
-func (r *Runner) enqueue(ctx context.Context, lane *Lane, how string) (any, error) {
-	cmd := redis.NewCmd(ctx, lane.encode(how, r.source(enqueueScript))...)
-	cmd.SetFirstKeyPos(firstKey)
-	_ = r.client.Process(ctx, cmd) // the command has the error too
-	return cmd.Result()
+// enqueue calls the script, and in the same write WAIT, which speaks only of what its own connection wrote, and WATCH.
+func (r *Runner) enqueue(ctx context.Context, line Line, lane *Lane, how string) ([]any, error) {
+	commands := append(lane.commands[:0], lane.encode(how, r.source(enqueueScript)))
+	if lane.Replicas > 0 {
+		commands = append(commands, []any{"wait", lane.Replicas, int(lane.Wait.Milliseconds())})
+	}
+	if lane.Watch {
+		// UNWATCH BEFORE WATCH: where the script has touched what the line watched before, WATCH alone would not help.
+		commands = append(commands, []any{"unwatch"}, []any{"watch", &lane.keys[1]})
+	}
+	lane.commands = commands
+	return line.Call(ctx, commands...)
+}
+
+// ErrNotWatched says that an Append has done nothing: the lane's key is not what it was when its line watched it.
+var ErrNotWatched = errors.New("script: append: the lane has changed")
+
+// Append stores one plain task without a script, which takes half of the time, on a line that watches the lane's key since the last call:
+// a transaction happens only while nobody has touched that. An Append whose answer is lost may arrive late, but once Enqueue has
+// stored its task, which touches the key, it does nothing. It watches for the next one.
+func (r *Runner) Append(ctx context.Context, line Line, lane *Lane) (Stored, error) {
+	lane.name()
+	lane.after = strconv.FormatInt(lane.First, 10)
+	if lane.append == nil { // of pointers to what changes
+		tasks, producer, counts := &lane.keys[0], &lane.keys[1], &lane.keys[2]
+		lane.append = [][]any{
+			{"multi"},
+			{"xadd", tasks, "*", wire.Field, nil},
+			{"set", producer, &lane.after, "xx", "keepttl"},
+			{"hincrby", counts, "enqueued", 1},
+			{"exec"},
+			{"watch", producer},
+		}
+	}
+	lane.append[1][4] = &lane.Tasks[0]
+	answers, err := line.Call(ctx, lane.append...)
+	if err == nil {
+		err = failure(answers[:5]...)
+	}
+	if err != nil {
+		return Stored{}, fmt.Errorf("script: append: %w", err)
+	}
+	done, ok := answers[4].([]any)
+	if !ok || len(done) != 3 {
+		return Stored{}, ErrNotWatched
+	}
+	stored := Stored{Value: lane.after, Last: lane.First, Watched: answers[5] == "OK", Lost: done[1] == nil, places: []Place{{Entry: text(done[0])}}}
+	if err := failure(done[0]); err != nil {
+		return stored, fmt.Errorf("script: append: %w", err)
+	}
+	return stored, nil
+}
+
+// failure is the first error among some answers.
+func failure(answers ...any) error {
+	for _, answer := range answers {
+		if err, ok := answer.(error); ok {
+			return err
+		}
+	}
+	return nil
 }
 
 // firstKey is where the first key stands in EVALSHA.
 const firstKey = 3
 
-// enqueueReplicated sends the script and WAIT in one write: WAIT speaks only of what its own connection wrote.
-func (r *Runner) enqueueReplicated(ctx context.Context, lane *Lane) (Stored, error) {
-	client, err := r.node(ctx, lane.Keys.Tasks())
-	if err == nil {
-		err = r.probe(ctx)
+// pipeline is the line of a client of go-redis.
+type pipeline struct {
+	runner *Runner
+	lane   *Lane
+}
+
+// Call sends the commands to the server of the lane.
+func (p pipeline) Call(ctx context.Context, commands ...[]any) ([]any, error) {
+	if len(commands) == 1 {
+		cmd := redis.NewCmd(ctx, commands[0]...)
+		cmd.SetFirstKeyPos(firstKey)
+		_ = p.runner.client.Process(ctx, cmd) // the command has the error too
+		return answersOf(cmd)
 	}
+	client, err := p.runner.node(ctx, p.lane.Keys.Tasks())
 	if err != nil {
-		return Stored{}, fmt.Errorf("script: enqueue: %w", err)
+		return nil, err
 	}
-	var script, wait *redis.Cmd
-	for _, how := range []string{"evalsha", "eval"} {
-		_, err = client.Pipelined(ctx, func(p redis.Pipeliner) error {
-			script = p.Do(ctx, lane.encode(how, r.source(enqueueScript))...)
-			wait = p.Do(ctx, "wait", lane.Replicas, lane.Wait.Milliseconds())
-			return nil
-		})
-		if !redis.HasErrorPrefix(script.Err(), "NOSCRIPT") {
-			break
+	sent := make([]*redis.Cmd, len(commands))
+	_, _ = client.Pipelined(ctx, func(p redis.Pipeliner) error { // the commands have the errors too
+		for i, args := range commands {
+			sent[i] = p.Do(ctx, args...)
 		}
+		return nil
+	})
+	return answersOf(sent...)
+}
+
+// answersOf tells errors of the server, which are answers, from others.
+func answersOf(commands ...*redis.Cmd) ([]any, error) {
+	answers := make([]any, len(commands))
+	for i, cmd := range commands {
+		answer, err := cmd.Result()
+		if _, ok := errors.AsType[redis.Error](err); ok {
+			answer, err = err, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		answers[i] = answer
 	}
-	if script.Err() != nil || err != nil {
-		return Stored{}, fmt.Errorf("script: enqueue: %w", err)
-	}
-	stored, err := decodeStored(script.Val())
-	stored.Replicas = number(wait.Val())
-	return stored, err
+	return answers, nil
 }
 
 // node is the client of the one server that holds a key.
@@ -155,7 +252,7 @@ func (l *Lane) encode(how string, src source) []any {
 		l.options = strconv.AppendInt(append(l.options, 'l'), l.Limit, 10)
 	}
 	for i := range l.Tasks {
-		if t := &l.Tasks[i]; t.Delayed() || t.Unique != "" {
+		if t := &l.Tasks[i]; t.HasOptions() {
 			l.options, unique = t.appendOptions(l.options, i+1, len(l.keys), unique), t.appendKey(l.Keys, unique)
 		}
 	}

@@ -1,0 +1,141 @@
+package stream_test
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/athoune/worker-machine/internal/conn"
+	"github.com/athoune/worker-machine/internal/redistest"
+	"github.com/athoune/worker-machine/internal/script"
+	"github.com/athoune/worker-machine/internal/wire"
+	"github.com/athoune/worker-machine/stream"
+)
+
+// TestATransactionThatArrivesLateStoresNothing has an Append whose line is frozen run after whatever may have happened meanwhile.
+func TestATransactionThatArrivesLateStoresNothing(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		meanwhile func(ctx context.Context, run *script.Runner, rdb *redis.Client, retry *script.Lane) error
+		stored    int64
+	}{
+		"its task was stored by a retry": {func(ctx context.Context, run *script.Runner, _ *redis.Client, retry *script.Lane) error {
+			_, err := run.Enqueue(ctx, retry)
+			return err
+		}, 2},
+		"redis is empty": {func(ctx context.Context, _ *script.Runner, rdb *redis.Client, _ *script.Lane) error {
+			return rdb.FlushAll(ctx).Err() //nolint:forbidigo // the server is the test's own
+		}, 0},
+		"the lane is gone": {func(ctx context.Context, _ *script.Runner, rdb *redis.Client, retry *script.Lane) error {
+			return rdb.Del(ctx, retry.Keys.Producer(retry.ID)).Err()
+		}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			rdb := redistest.Start(t).Client(t)
+			run := script.NewRunner(rdb)
+			line, err := conn.NewLine(rdb)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = line.Close() })
+			task := wire.Task{ID: stream.NewID(), Function: "echo", Attempt: 1}
+			call := script.Lane{
+				Keys: wire.NewKeys("wm", "q"), ID: stream.NewID(), First: 1, TTL: time.Minute, Watch: true, Tasks: []script.LaneTask{{Task: task.Encode()}},
+			}
+			first, err := run.EnqueueOn(t.Context(), line, &call)
+			if err != nil || !first.Watched {
+				t.Fatalf("got %+v, %v, want the lane watched", first, err)
+			}
+			retry := script.Lane{Keys: call.Keys, ID: call.ID, First: 2, Before: first.Value, Tasks: call.Tasks}
+			if err = c.meanwhile(t.Context(), run, rdb, &retry); err != nil {
+				t.Fatal(err)
+			}
+			call.First, call.TTL = 2, 0
+			if late, err := run.Append(t.Context(), line, &call); !errors.Is(err, script.ErrNotWatched) {
+				t.Errorf("late: got %+v, %v, want ErrNotWatched", late, err)
+			}
+			wantStored(t, rdb, c.stored)
+			if ttl := rdb.TTL(t.Context(), call.Keys.Producer(call.ID)).Val(); ttl == -1 {
+				t.Error("the lane never expires")
+			}
+		})
+	}
+}
+
+// calls is how often a command was called.
+func calls(t *testing.T, rdb *redis.Client, command string) int {
+	t.Helper()
+	_, rest, _ := strings.Cut(rdb.Info(t.Context(), "commandstats").Val(), "cmdstat_"+command+":calls=")
+	number, _, _ := strings.Cut(rest, ",")
+	n, _ := strconv.Atoi(number)
+	return n
+}
+
+func TestALoneCallerNeedsNoScript(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Start(t).Client(t)
+	client := newClient(t, rdb, stream.ClientConfig{})
+	enqueue := func(want string) {
+		t.Helper()
+		if _, err := echo.Enqueue(t.Context(), client, "x"); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %q", err, want)
+		}
+	}
+	enqueue("")
+	scripts := calls(t, rdb, "evalsha")
+	for range 10 {
+		enqueue("")
+	}
+	if n := calls(t, rdb, "evalsha") - scripts; n != 0 {
+		t.Errorf("called %d scripts", n)
+	}
+	rdb.ConfigSet(t.Context(), "maxmemory", "1")
+	enqueue("OOM")
+	rdb.ConfigSet(t.Context(), "maxmemory", "0")
+	enqueue("")
+	enqueue("")
+	if err := rdb.Rename(t.Context(), "wm:{q}:tasks", "elsewhere").Err(); err != nil {
+		t.Fatal(err)
+	}
+	rdb.Set(t.Context(), "wm:{q}:tasks", "x", 0)
+	enqueue("WRONGTYPE")
+	enqueue("WRONGTYPE")
+	rdb.Rename(t.Context(), "elsewhere", "wm:{q}:tasks")
+	for range 3 {
+		enqueue("")
+	}
+	wantStored(t, rdb, 16)
+}
+
+func TestALoneCallerWithoutTheRightToWatch(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Start(t).Client(t)
+	if err := rdb.Do(t.Context(), "acl", "setuser", "default", "-watch").Err(); err != nil {
+		t.Fatal(err)
+	}
+	client := newClient(t, rdb, stream.ClientConfig{})
+	connections := func() string {
+		_, rest, _ := strings.Cut(rdb.Info(t.Context(), "stats").Val(), "total_connections_received:")
+		number, _, _ := strings.Cut(rest, "\r")
+		return number
+	}
+	var before string
+	for i := range 10 {
+		if _, err := echo.Enqueue(t.Context(), client, "x"); err != nil {
+			t.Fatal(err)
+		}
+		if i == 3 {
+			before = connections()
+		}
+	}
+	if now := connections(); now != before {
+		t.Errorf("made connections: %s, then %s", before, now)
+	}
+	wantStored(t, rdb, 10)
+}
