@@ -59,16 +59,15 @@ compare-release: ## benchstat of this tree against the last release, or REF; som
 	scripts/compare-release $(REF)
 
 .PHONY: instructions
-instructions: ## Redis instructions per task beside those of the last release, within 2 %; half a minute; needs valgrind
-	cd bench && $(GO) run . -rows instructions -only floor,ours -rounds 1 -against baseline.json
+instructions: ## Redis instructions per task beside those of the last release, within 2 %; a minute; needs valgrind
+	cd bench && $(GO) run . -rows instructions -only floor,ours -rounds 3 -against baseline.json
 
 .PHONY: performance
-performance: ## measure everything, and write docs/performance.md; goes on where it was stopped; RESUME= begins anew
-	cd bench && $(GO) run . -rows all -slow -tops $(TOPS) -growth all -json ../docs/performance.json $(RESUME)
+performance: ## measure everything, and write docs/performance.md; goes on where it was stopped, unless something was committed since
+	cd bench && $(GO) run . -rows all -slow -tops $(TOPS) -growth all -json ../docs/performance.json -resume
 	cd bench && $(GO) run . -report ../docs/performance.json -against baseline.json
 
-RESUME ?= -resume
-TOPS   ?= run100,callers,batches,map
+TOPS ?= run100,callers,batches,map
 
 .PHONY: integration
 integration: images ## the tests with several processes and real servers in containers, in full words

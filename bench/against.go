@@ -46,12 +46,11 @@ func compareLines(stdout io.Writer, before, now *results, tolerance float64) (wo
 				continue
 			}
 			compared++
-			change := is.Median/was.Median - 1
-			verdict := judge(change, tolerance, l.Less)
+			verdict := judge(is, was, tolerance, l.Less)
 			if verdict == wordWorse && name != floorName {
 				worse++
 			}
-			_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%+.1f %%\t%s\t\n", l.Title, name, short(was.Median), short(is.Median), change*100, verdict)
+			_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%+.1f %%\t%s\t\n", l.Title, name, was.spread(), is.spread(), (is.Median/was.Median-1)*100, verdict)
 		}
 	}
 	if compared == 0 {
@@ -62,14 +61,13 @@ func compareLines(stdout io.Writer, before, now *results, tolerance float64) (wo
 
 const wordWorse = "WORSE"
 
-func judge(change, tolerance float64, less bool) string {
-	if !less {
-		change = -change
-	}
+// judge says worse or better only when every round is, compared with every round before: a figure that varies by itself is the same.
+func judge(is, was *cell, tolerance float64, less bool) string {
+	above, below := is.Min > was.Max*(1+tolerance), is.Max < was.Min*(1-tolerance)
 	switch {
-	case change > tolerance:
+	case above && less, below && !less:
 		return wordWorse
-	case change < -tolerance:
+	case above, below:
 		return "better"
 	default:
 		return "same"

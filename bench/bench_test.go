@@ -131,7 +131,7 @@ func TestQuick(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "out.json")
 	quick := []string{
-		"-quick", "-time", "50ms", "-only", "floor,ours", "-rows", "run100,callers,calls,map,mapreduce,flood", "-growth", "queues,delayed", "-json", file, "-resume",
+		"-quick", "-time", "50ms", "-only", "floor,ours", "-rows", "run100,callers,calls,map,mapreduce,flood", "-growth", "all", "-json", file, "-resume",
 	}
 	var out, progress strings.Builder
 	if err := run(t.Context(), quick, &out, &progress); err != nil {
@@ -150,7 +150,8 @@ func TestQuick(t *testing.T) {
 		}
 	}
 	for _, c := range r.Growth {
-		if want := 2 * len(growths()[slices.IndexFunc(growths(), func(g growth) bool { return g.name == c.Name })].quick); len(c.Points) != want {
+		g := growths()[slices.IndexFunc(growths(), func(g growth) bool { return g.name == c.Name })]
+		if want := len(g.quick) * len(g.systems); len(c.Points) != want {
 			t.Errorf("%s has %d points, want %d", c.Name, len(c.Points), want)
 		}
 		if err := c.draw(filepath.Join(t.TempDir(), c.file())); err != nil {
@@ -163,6 +164,22 @@ func TestQuick(t *testing.T) {
 	}
 	if progress.Len() > 0 {
 		t.Errorf("measured again what was there:\n%s", progress.String())
+	}
+}
+
+func TestResumeBeginsAnewWithAnotherCommit(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "out.json")
+	old := &results{Versions: versions(t.Context()), Notes: []string{"from before"}}
+	for commit, want := range map[string]int{old.Versions[ownName]: 1, "another": 0} {
+		old.Versions[ownName] = commit
+		if err := old.save(file); err != nil {
+			t.Fatal(err)
+		}
+		s := settings{resume: true, json: file, rounds: 1, lab: lab{progress: io.Discard}}
+		if all, err := s.begin(t.Context()); err != nil || len(all.Notes) != want {
+			t.Errorf("%s: %v, notes %q, want %d", commit, err, all.Notes, want)
+		}
 	}
 }
 
@@ -190,19 +207,22 @@ func TestPage(t *testing.T) {
 
 func TestJudge(t *testing.T) {
 	t.Parallel()
+	before := &cell{Median: 100, Min: 99, Max: 101}
 	for name, c := range map[string]struct {
-		change float64
-		less   bool
-		want   string
+		now  cell
+		less bool
+		want string
 	}{
-		"more of what is to be less": {0.03, true, wordWorse},
-		"less of what is to be less": {-0.03, true, "better"},
-		"less of what is to be more": {-0.03, false, wordWorse},
-		"hardly more":                {0.019, true, "same"},
+		"more of what is to be less":    {cell{Min: 104, Max: 105}, true, wordWorse},
+		"less of what is to be less":    {cell{Min: 95, Max: 96}, true, "better"},
+		"less of what is to be more":    {cell{Min: 95, Max: 96}, false, wordWorse},
+		"hardly more":                   {cell{Min: 102, Max: 103}, true, "same"},
+		"more, and once not":            {cell{Min: 100, Max: 120}, true, "same"},
+		"as much as it was, or so much": {cell{Min: 90, Max: 100}, true, "same"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if got := judge(c.change, 0.02, c.less); got != c.want {
+			if got := judge(&c.now, before, 0.02, c.less); got != c.want {
 				t.Errorf("got %s, want %s", got, c.want)
 			}
 		})

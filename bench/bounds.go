@@ -8,7 +8,7 @@ import (
 // boundRows show what holds memory when tasks come ten times faster than they run.
 func boundRows() []row {
 	flood := func(name, what string, size int, pace float64) row {
-		return row{name: name, only: []string{floorName, "ours"}, rounds: 3, metrics: []metric{
+		return row{name: name, only: []string{floorName, oursName}, rounds: 3, metrics: []metric{
 			{"client", what + ": client, MiB at most", true},
 			{"heap", what + ": heap of the client, MiB at most", true},
 			{"worker", what + ": worker, MiB at most", true},
@@ -26,7 +26,7 @@ func boundRows() []row {
 func (b *bench) flood(ctx context.Context, size int, pace float64) error {
 	const faster = 10
 	w, err := b.worker(ctx, job{
-		Memory: true, Pace: pace, Work: workOptions{Concurrency: concurrency}, Sent: int(2 * faster * pace * b.floodTime().Seconds()),
+		Memory: true, Pace: pace, Work: workOptions{Concurrency: concurrency, Few: true}, Sent: int(2 * faster * pace * b.floodTime().Seconds()),
 	})
 	if err != nil {
 		return err

@@ -106,8 +106,11 @@ func (f *floor) Work(ctx context.Context, o workOptions, handle func([]byte)) er
 		}
 	}
 	consumers, count := 2, floorRead
-	if o.Concurrency == 1 {
+	switch {
+	case o.Concurrency == 1:
 		consumers, count = 1, 1
+	case o.Few:
+		count = 2
 	}
 	// Closing the client is what ends a blocked read at once; what was read is removed before.
 	reader := &floor{client: newRedis(f.address, 0), queues: f.queues}

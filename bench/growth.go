@@ -75,7 +75,7 @@ func (c *curve) at(n int, system string) *point {
 func growths() []growth {
 	return []growth{
 		{
-			name: "waiting", heading: "Tasks that wait in one queue", x: "tasks waiting", systems: []string{floorName, "ours"}, run: growWaiting,
+			name: "waiting", heading: "Tasks that wait in one queue", x: "tasks waiting", systems: []string{floorName, oursName}, run: growWaiting,
 			points: []int{1, 10, 100, 1000, 10_000, 100_000, 1_000_000, 10_000_000}, quick: []int{1, 1000, 100_000}, panels: []panel{
 				{Keys: []string{"enqueue"}, Title: "enqueue, 50 callers, tasks/s"},
 				{Keys: []string{"run"}, Title: "run, tasks/s"},
@@ -91,8 +91,8 @@ func growths() []growth {
 			},
 		},
 		{
-			name: "workers", heading: "Workers that read one queue", x: "workers", systems: []string{floorName, "ours"}, run: growWorkers,
-			points: []int{1, 3, 10, 30, 100, 250, 500}, quick: []int{1, 5}, panels: []panel{
+			name: "workers", heading: "Workers that read one queue", x: "workers", systems: []string{floorName, oursName}, run: growWorkers,
+			points: []int{1, 10, 30, 100, 250, 500}, quick: []int{1, 5}, panels: []panel{
 				{Keys: []string{"commands"}, Title: "idle, Redis commands/s", Log: true},
 				{Keys: []string{"worker", "redis"}, Title: "idle, % of a CPU", Log: true},
 				{Keys: []string{"rate"}, Title: "store and run, tasks/s"},
@@ -101,8 +101,8 @@ func growths() []growth {
 			},
 		},
 		{
-			name: "queues", heading: "Queues that one worker reads", x: "queues", systems: []string{floorName, "ours"}, run: growQueues,
-			points: []int{1, 3, 10, 30, 100, 300, 1000}, quick: []int{1, 10}, panels: []panel{
+			name: "queues", heading: "Queues that one worker reads", x: "queues", systems: []string{floorName, oursName}, run: growQueues,
+			points: []int{1, 10, 30, 100, 300, 1000}, quick: []int{1, 10}, panels: []panel{
 				{Keys: []string{"connections"}, Title: "connections to Redis", Log: true},
 				{Keys: []string{"commands"}, Title: "idle, Redis commands/s", Log: true},
 				{Keys: []string{"p50", "p99"}, Title: "enqueue to start, ms", Log: true},
@@ -116,8 +116,8 @@ func growths() []growth {
 			},
 		},
 		{
-			name: "running", heading: "Handlers of 1 s that run at a time in one worker", x: "running", systems: []string{"ours"}, run: growRunning,
-			points: []int{1, 10, 100, 1000, 10_000}, quick: []int{1, 100}, panels: []panel{
+			name: "running", heading: "Handlers of 1 s that run at a time in one worker", x: "running", systems: []string{oursName}, run: growRunning,
+			points: []int{1, 10, 100, 1000, 10_000}, quick: []int{50}, panels: []panel{
 				{Keys: []string{"share"}, Title: "tasks/s, % of what is possible"},
 				{Keys: []string{"memory"}, Title: "worker, MiB at most", Log: true},
 				{Keys: []string{"lease"}, Title: "left of the lease, s at least"},
@@ -126,7 +126,7 @@ func growths() []growth {
 			},
 		},
 		{
-			name: "delayed", heading: "Delayed tasks, up to 100,000 of them due in one second", x: "tasks delayed", systems: []string{floorName, "ours"}, run: growDelayed,
+			name: "delayed", heading: "Delayed tasks, up to 100,000 of them due in one second", x: "tasks delayed", systems: []string{floorName, oursName}, run: growDelayed,
 			points: []int{1, 10, 100, 1000, 10_000, 100_000, 1_000_000}, quick: []int{1, 1000}, panels: []panel{
 				{Keys: []string{"enqueue"}, Title: "enqueue, 50 callers, tasks/s"},
 				{Keys: []string{"p50", "p99"}, Title: "late by, ms", Log: true},

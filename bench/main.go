@@ -76,7 +76,7 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 	flags.BoolVar(&s.quick, "quick", false, "small steps and short times, to see that everything works")
 	flags.StringVar(&s.tops, "tops", nothing, "keep the most costly functions of ours in these `rows`, measured once more, with a profiler")
 	flags.StringVar(&s.json, "json", "", "write the results to this `file` too, after each measurement")
-	flags.BoolVar(&s.resume, "resume", false, "go on with what the file of -json has already")
+	flags.BoolVar(&s.resume, "resume", false, "go on with what the file of -json has already, unless it is of another commit")
 	flags.Float64Var(&s.lab.scale, "scale", 1, "`factor` for the numbers of tasks")
 	flags.DurationVar(&s.lab.window, "time", time.Second, "how `long` a rate is measured")
 	flags.DurationVar(&s.lab.timeout, "timeout", 3*time.Minute, "the `longest` one measurement may take")
@@ -85,7 +85,7 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 	flags.StringVar(&s.lab.profiles, "profiles", "", "write CPU profiles of workers and producers to this `directory`")
 	flags.StringVar(&s.report, "report", "", "measure nothing; write the tables and plots of this `file` of -json into the documentation")
 	flags.StringVar(&s.docs, "docs", "../docs", "the `directory` of the documentation")
-	flags.StringVar(&s.against, "against", "", "compare with this `file` of -json, and fail if something is worse")
+	flags.StringVar(&s.against, "against", "", "compare with this `file` of -json, and fail if something of ours is worse")
 	flags.Float64Var(&s.tolerance, "tolerance", 0.02, "what -against takes for the same, as a `share`")
 	if err := flags.Parse(args); err != nil {
 		return s, err
@@ -100,7 +100,7 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 		s.rows = map[bool]string{true: everything, false: nothing}[s.growth == nothing]
 	}
 	if s.quick {
-		s.rounds, s.lab.scale, s.lab.window = 1, min(s.lab.scale, 0.02), min(s.lab.window, 100*time.Millisecond)
+		s.rounds, s.lab.scale, s.lab.window, s.lab.timeout = 1, min(s.lab.scale, 0.02), min(s.lab.window, 100*time.Millisecond), min(s.lab.timeout, 40*time.Second)
 	}
 	return s, nil
 }
@@ -162,17 +162,20 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 
 // begin makes results, or reads those that a run before has left.
 func (s settings) begin(ctx context.Context) (*results, error) {
-	all := &results{}
+	all, found := &results{}, versions(ctx)
 	if s.resume {
 		before, err := readResults(s.json)
-		if err != nil && !errors.Is(err, os.ErrNotExist) {
+		switch {
+		case errors.Is(err, os.ErrNotExist):
+		case err != nil:
 			return nil, err
-		}
-		if err == nil {
+		case before.Versions[ownName] != found[ownName]:
+			s.lab.tell("%s is of %s, not of %s: beginning anew", s.json, before.Versions[ownName], found[ownName])
+		default:
 			all = before
 		}
 	}
-	all.Machine, all.Versions, all.Rounds = machine(), versions(ctx), max(all.Rounds, s.rounds)
+	all.Machine, all.Versions, all.Rounds = machine(), found, max(all.Rounds, s.rounds)
 	all.Machine["Redis through"] = map[bool]string{true: "a unix socket", false: "TCP on the loopback"}[s.lab.unix]
 	return all, nil
 }

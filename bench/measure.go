@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"os"
 	"slices"
 	"strings"
@@ -107,19 +108,32 @@ const silently = "-"
 
 // lacks says why a row is not measured for a system, "" when it is.
 func (l *lab) lacks(r row, s system, round int) string {
-	if r.only != nil && !slices.Contains(r.only, s.name) || r.rounds > 0 && round >= r.rounds {
+	slow := r.name == killRow && s.slowKill
+	switch why := s.lacks[strings.TrimPrefix(r.name, aofPrefix)]; {
+	case r.only != nil && !slices.Contains(r.only, s.name) || round >= r.most(s, slow):
 		return silently
-	}
-	if why := s.lacks[strings.TrimPrefix(r.name, aofPrefix)]; why != "" {
+	case why != "":
 		return why
-	}
-	if r.name == killRow && s.slowKill && !l.slow {
+	case slow && !l.slow:
 		return "takes minutes: run with -slow"
+	default:
+		return ""
 	}
-	if r.name == killRow && s.slowKill && round > 0 {
-		return silently
+}
+
+// most is how often a row is measured for a system.
+func (r row) most(s system, slow bool) int {
+	most := math.MaxInt
+	if r.rounds > 0 {
+		most = r.rounds
 	}
-	return ""
+	if r.others > 0 && s.name != floorName && s.name != oursName {
+		most = min(most, r.others)
+	}
+	if slow {
+		most = 1
+	}
+	return most
 }
 
 // line is an outcome in short.

@@ -22,7 +22,7 @@ var (
 	faint   = color.NRGBA{R: 0x80, G: 0x80, B: 0x80, A: 0x50}
 	colours = map[string]color.Color{
 		floorName: color.RGBA{R: 0xd9, G: 0x73, B: 0x0d, A: 0xff},
-		"ours":    color.RGBA{R: 0x2f, G: 0x81, B: 0xf7, A: 0xff},
+		oursName:  color.RGBA{R: 0x2f, G: 0x81, B: 0xf7, A: 0xff},
 	}
 )
 
@@ -81,7 +81,7 @@ func (c *curve) diagram(p panel) (*plot.Plot, error) {
 	grid.Horizontal.Color, grid.Vertical.Color = faint, faint
 	grid.Horizontal.Width, grid.Vertical.Width = 0.5, 0.5
 	d.Add(grid)
-	for _, system := range []string{floorName, "ours"} {
+	for _, system := range []string{floorName, oursName} {
 		for i, key := range p.Keys {
 			if err := c.line(d, p, system, key, i > 0); err != nil {
 				return nil, err
@@ -94,7 +94,7 @@ func (c *curve) diagram(p panel) (*plot.Plot, error) {
 
 // rises tells whether the last value of ours is above the first, so that there is room at the left.
 func (c *curve) rises(p panel) bool {
-	xys := c.xys(p, "ours", p.Keys[0])
+	xys := c.xys(p, oursName, p.Keys[0])
 	return len(xys) == 0 || xys[len(xys)-1].Y >= xys[0].Y
 }
 

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -25,6 +26,7 @@ type job struct {
 	Address string
 	Profile string  // where to write a CPU profile, "" for none
 	Memory  bool    // look for the peak of the heap
+	CPUs    int     // that Go may use; default all
 	Pace    float64 // tasks per second that all handlers, or all callers, keep to; 0 for as many as they can
 
 	Work workOptions
@@ -225,6 +227,9 @@ func child(ctx context.Context, text string, stdin io.Reader, stdout io.Writer) 
 	var j job
 	if err := json.Unmarshal([]byte(text), &j); err != nil {
 		return err
+	}
+	if j.CPUs > 0 {
+		runtime.GOMAXPROCS(j.CPUs)
 	}
 	v := &voice{out: json.NewEncoder(stdout)}
 	if j.Memory {

@@ -38,7 +38,7 @@ func (s settings) measureTops(ctx context.Context, all *results, chosen []row) e
 	defer func() { _ = os.RemoveAll(dir) }()
 	l := s.lab
 	l.profiles, l.scale, l.window = dir, 3*l.scale, 3*l.window
-	ours, err := systemNamed("ours")
+	ours, err := systemNamed(oursName)
 	if err != nil {
 		return err
 	}

@@ -109,10 +109,10 @@ func (r *results) beforeTable(rows []string) string {
 	b.WriteString("| work | floor | before | of the floor | now | of the floor |\n|" + strings.Repeat(" --- |", 6) + "\n")
 	for _, l := range r.Lines {
 		old := r.before.find(l.Row, l.Key)
-		if !slices.Contains(rows, l.Row) || old == nil || l.Cells["ours"] == nil || old.Cells["ours"] == nil || l.Cells[floorName] == nil {
+		if !slices.Contains(rows, l.Row) || old == nil || l.Cells[oursName] == nil || old.Cells[oursName] == nil || l.Cells[floorName] == nil {
 			continue
 		}
-		was, is := old.Cells["ours"], l.Cells["ours"]
+		was, is := old.Cells[oursName], l.Cells[oursName]
 		fmt.Fprintf(&b, "| %s | %s | %s | x%s | %s | x%s |\n", l.Title, short(l.Cells[floorName].Median), short(was.Median), short(was.Ratio), short(is.Median), short(is.Ratio))
 	}
 	return b.String()

@@ -106,15 +106,20 @@ func (r *results) table() string {
 	return b.String() + "\n"
 }
 
+// spread is the median and the range.
+func (c *cell) spread() string {
+	if len(c.Values) == 1 {
+		return short(c.Median)
+	}
+	return short(c.Median) + " [" + short(c.Min) + " to " + short(c.Max) + "]"
+}
+
 // String is a cell of the table.
 func (c *cell) String() string {
 	if c == nil || len(c.Values) == 0 {
 		return "-"
 	}
-	text := short(c.Median)
-	if len(c.Values) > 1 {
-		text += " [" + short(c.Min) + " to " + short(c.Max) + "]"
-	}
+	text := c.spread()
 	if c.Ratio != 0 {
 		text += " **x" + short(c.Ratio) + "**"
 	}
@@ -180,14 +185,30 @@ func load() string {
 	return strings.Join(fields[:3], " ")
 }
 
+const ownName = "worker-machine"
+
+// ownVersion is the tag or the commit of what is measured, and whether it was changed since; "" outside of a repository.
+func ownVersion(ctx context.Context) string {
+	commit, err := exec.CommandContext(ctx, "git", "describe", "--always", "--tags").Output()
+	if err != nil {
+		return ""
+	}
+	// What a run itself writes lies in docs.
+	changed, err := exec.CommandContext(ctx, "git", "status", "--porcelain", "--", ":/", ":(top,exclude)docs").Output()
+	if err != nil || len(changed) > 0 {
+		return firstLine(commit) + ", changed"
+	}
+	return firstLine(commit)
+}
+
 // versions are those of what is compared.
 func versions(ctx context.Context) map[string]string {
 	found := map[string]string{"go": runtime.Version()}
 	if out, err := exec.CommandContext(ctx, "redis-server", "--version").Output(); err == nil {
 		found["redis-server"] = firstLine(out)
 	}
-	if out, err := exec.CommandContext(ctx, "git", "describe", "--always", "--tags", "--dirty").Output(); err == nil {
-		found["worker-machine"] = firstLine(out)
+	if commit := ownVersion(ctx); commit != "" {
+		found[ownName] = commit
 	}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, module := range info.Deps {

@@ -3,9 +3,13 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // metric is a line of the table.
@@ -21,6 +25,7 @@ type row struct {
 	metrics []metric
 	only    []string // systems it makes sense for; nil for all
 	rounds  int      // at most so many; 0 for all
+	others  int      // at most so many for others than the floor and ours; 0 for all
 	serves  bool     // it starts its servers itself
 	aof     bool     // Redis keeps an append-only file
 	run     func(ctx context.Context, b *bench) error
@@ -44,13 +49,13 @@ func rows() []row {
 		{name: "delayed", run: delayed, metrics: []metric{
 			{"p50", "delayed task, late by, p50 ms", true}, {"p99", "delayed task, late by, p99 ms", true},
 		}},
-		{name: killRow, run: kill, rounds: 3, metrics: []metric{{"s", "kill -9 of a worker to running again, s", true}}},
-		{name: "spread", run: spread, rounds: 2, metrics: []metric{
+		{name: killRow, run: kill, metrics: []metric{{"s", "kill -9 of a worker to running again, s", true}}},
+		{name: "spread", run: spread, others: 1, serves: true, metrics: []metric{
 			{"1", "10 tasks of 1 s on 1 worker, s", true},
 			{"4", "10 tasks of 1 s on 4 workers, s", true},
 			{"10", "10 tasks of 1 s on 10 workers, s", true},
 		}},
-		{name: "idle", run: idle, rounds: 3, metrics: []metric{
+		{name: "idle", run: idle, others: 2, metrics: []metric{
 			{"cpu", "idle worker, % of a CPU", true}, {"commands", "idle worker, Redis commands/s", true},
 		}},
 	}, waitingRows(), aofRows(), boundRows(), []row{instructionsRow()})
@@ -78,7 +83,7 @@ func rateRows(name, title string) []row {
 func aofRows() []row {
 	all := rateRows(aofPrefix, "AOF everysec: ")
 	for i := range all {
-		all[i].aof, all[i].only = true, []string{floorName, "ours", "asynq"}
+		all[i].aof, all[i].only = true, []string{floorName, oursName, "asynq"}
 	}
 	return all
 }
@@ -276,16 +281,29 @@ func kill(ctx context.Context, b *bench) error {
 	return err
 }
 
-// spread looks how tasks of a second share workers that run one at a time.
+// spread looks how tasks of a second share workers that run one at a time. They hardly need the CPU, so it looks at all numbers of workers at
+// a time, each with a server of its own.
 func spread(ctx context.Context, b *bench) error {
+	var mu sync.Mutex
+	group, ctx := errgroup.WithContext(ctx)
 	for _, n := range []int{1, 4, 10} {
-		took, err := b.spreadOver(ctx, n)
-		if err != nil {
-			return err
-		}
-		b.values[fmt.Sprint(n)] = took
+		group.Go(func() error {
+			o, err := b.run(ctx, row{name: b.row, run: func(ctx context.Context, one *bench) error {
+				took, err := one.spreadOver(ctx, n)
+				one.values[fmt.Sprint(n)] = took
+				return err
+			}}, b.system)
+			if err != nil {
+				return err
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			maps.Copy(b.values, o.values)
+			b.trouble = append(b.trouble, o.trouble...)
+			return nil
+		})
 	}
-	return nil
+	return group.Wait()
 }
 
 func (b *bench) spreadOver(ctx context.Context, n int) (float64, error) {

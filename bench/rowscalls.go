@@ -7,7 +7,7 @@ import (
 
 // waitingRows are those of callers who wait for results.
 func waitingRows() []row {
-	both := []string{floorName, "ours"}
+	both := []string{floorName, oursName}
 	return []row{
 		{name: "calls", run: calls, only: both, metrics: []metric{
 			{"p50", "call, lone, p50 ms", true}, {"p99", "call, lone, p99 ms", true}, {"many", "call, 50 callers, calls/s", false},
@@ -17,7 +17,7 @@ func waitingRows() []row {
 			{"in", "map, inputs taken, items/s", false},
 			{"out", "map, results given back, items/s", false},
 		}},
-		{name: "mapreduce", run: mapReduceRow, only: []string{"ours"}, metrics: []metric{
+		{name: "mapreduce", run: mapReduceRow, only: []string{oursName}, metrics: []metric{
 			{"workers", "map/reduce, words of 4 KiB texts, through one worker, texts/s", false},
 			{"local", "the same function and fold, one process, one loop, texts/s", false},
 		}},

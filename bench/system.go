@@ -27,6 +27,7 @@ type workOptions struct {
 	Concurrency int  // handlers at a time
 	Workers     int  // in one process, each with a connection of its own; default 1
 	Queues      int  // that each of them reads; default 1
+	Few         bool // for the floor: read few tasks at a time, since they are long
 	Reclaim     bool // for the floor: take over what dead consumers hold
 	Delayed     bool // for the floor: move due tasks
 }
@@ -81,11 +82,13 @@ type system struct {
 // floorName is the system that all others are compared with.
 const floorName = "floor"
 
+const oursName = "ours"
+
 // systems are all there are; the floor is the first.
 func systems() []system {
 	return []system{
 		{name: floorName, about: "go-redis alone", backend: redisBackend, scale: 1, open: openFloor},
-		{name: "ours", about: "worker-machine", backend: redisBackend, scale: 1, open: openOurs},
+		{name: oursName, about: "worker-machine", backend: redisBackend, scale: 1, open: openOurs},
 		{name: "asynq", about: "asynq", backend: redisBackend, scale: 0.1, open: openAsynq, slowKill: true, lacks: map[string]string{
 			"batches": "has none",
 		}},
