@@ -197,3 +197,25 @@ func TestWaitingQueuesAreReadInTheirOrder(t *testing.T) {
 		t.Errorf("order %v: queue 90 began before queue 3 was through", order)
 	}
 }
+
+// TestWorkersDoNotAllAskForEachDueTask has ten workers and tasks that become due one after the other.
+func TestWorkersDoNotAllAskForEachDueTask(t *testing.T) {
+	t.Parallel()
+	const workers, tasks, apart = 10, 150, 20 * time.Millisecond
+	f := newFleet(t)
+	var ran tally
+	for range workers {
+		start(t, f.store, group.Config{Queues: f.queues[:1]}, handle(seen(&ran)))
+	}
+	begin := time.Now().Add(2 * time.Second)
+	for i := range tasks {
+		f.delay(0, begin.Add(time.Duration(i)*apart))
+	}
+	before := commands(t, f.redis)["zrangebyscore"]
+	eventually(t, func() bool { return ran.sum() == tasks }, "all run")
+	asked := commands(t, f.redis)["zrangebyscore"] - before
+	t.Logf("%d workers asked %d times for %d tasks", workers, asked, tasks)
+	if asked > workers*tasks/2 {
+		t.Errorf("%d workers asked %d times for %d tasks", workers, asked, tasks)
+	}
+}
