@@ -141,8 +141,10 @@ func TestQuick(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(r.Notes) > 0 {
-		t.Errorf("notes: %q", r.Notes)
+	for _, note := range r.Notes {
+		if !strings.HasSuffix(note, "the machine is too slow") { // which is nobody's mistake here
+			t.Error(note)
+		}
 	}
 	for _, l := range r.Lines {
 		if l.Cells["ours"] == nil || l.Cells["ours"].Median <= 0 {

@@ -219,7 +219,9 @@ func (v *voice) say(r report) {
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	_ = v.out.Encode(r) // who does not listen any more has closed our standard input too
+	if err := v.out.Encode(r); err != nil { // who does not listen any more has closed our standard input too
+		fmt.Fprintln(os.Stderr, err)
+	}
 }
 
 // child is the main of a process that was spawned.

@@ -224,7 +224,7 @@ func (p *producer) due(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	second := time.Now().Add(500*time.Millisecond + time.Duration(n)*time.Second/slowest)
+	second := time.Now().Add(time.Second + time.Duration(n)*time.Second/slowest)
 	err = p.each(ctx, n, func(ctx context.Context, index uint64) error {
 		return p.at(ctx, delays, index, second.Add(time.Duration(index)*time.Second/time.Duration(n)))
 	})
