@@ -85,11 +85,11 @@ func TestManyQueuesFigures(t *testing.T) {
 		functions[i] = stream.Func[int, int]{Name: "square", Queue: queues[i].Name}
 	}
 	client := openClient(t, b.store, stream.ClientConfig{})
-	rdb := redis.NewClient(&redis.Options{Network: b.Network, Addr: b.Addr})
+	rdb := redis.NewClient(&redis.Options{Network: b.Network, Addr: b.Addr, ClientName: "measured"})
 	defer rdb.Close()
 	store, err := stream.NewStore(rdb, stream.Config{Logger: zap.NewNop()})
 	must(t, err)
-	conns, routines := connected(t, b.client), runtime.NumGoroutine()
+	routines := runtime.NumGoroutine()
 	worker, err := group.NewWorker(store, group.Config{Queues: queues, Concurrency: 16})
 	must(t, err)
 	starts := make(chan started, 1000)
@@ -121,7 +121,7 @@ func TestManyQueuesFigures(t *testing.T) {
 	before := usage(t, b.client, "xpending")
 	must(t, pauseFor(t.Context(), time.Duration(size(3, 15))*time.Second))
 	before.since(t, "idle", usage(t, b.client, "xpending"))
-	t.Logf("connections: %d, goroutines: %d", connected(t, b.client)-conns, runtime.NumGoroutine()-routines)
+	t.Logf("connections: %d, goroutines: %d", connected(t, b.client, "name=measured"), runtime.NumGoroutine()-routines)
 	var took []time.Duration
 	for n := range 300 {
 		must(t, pauseFor(t.Context(), time.Duration(rand.IntN(20))*time.Millisecond))
@@ -154,11 +154,18 @@ func TestManyQueuesFigures(t *testing.T) {
 	must(t, store.Close())
 }
 
-func connected(t *testing.T, client redis.UniversalClient) int {
+// connected is how many connections there are with a text in their line of CLIENT LIST.
+func connected(t *testing.T, client redis.UniversalClient, with string) int {
 	t.Helper()
 	text, err := client.ClientList(t.Context()).Result()
 	must(t, err)
-	return strings.Count(text, "\n")
+	found := 0
+	for line := range strings.Lines(text) {
+		if strings.Contains(line, with) {
+			found++
+		}
+	}
+	return found
 }
 
 // TestManyQueuesKilledFigures kills a worker that runs a task of each of many queues.
@@ -204,7 +211,7 @@ func TestManyWorkersFigures(t *testing.T) {
 	b := startLocal(t)
 	processes, each := size(4, 10), size(5, 50)
 	client := openClient(t, b.store, stream.ClientConfig{})
-	conns := connected(t, b.client)
+	conns := connected(t, b.client, "")
 	c := newCrew(t, b)
 	began := time.Now()
 	all := c.workers(processes, func(s *spec) { s.Workers, s.Concurrency = each, 2 })
@@ -215,7 +222,7 @@ func TestManyWorkersFigures(t *testing.T) {
 	before := usage(t, b.client)
 	must(t, pauseFor(t.Context(), window))
 	before.since(t, "idle", usage(t, b.client))
-	t.Logf("connections for each worker: %.1f", float64(connected(t, b.client)-conns)/float64(processes*each))
+	t.Logf("connections for each worker: %.1f", float64(connected(t, b.client, "")-conns)/float64(processes*each))
 
 	tasks := processes * each
 	_, err := hold.EnqueueAll(t.Context(), client, numbers(tasks))
