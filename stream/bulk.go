@@ -46,13 +46,14 @@ type bulk struct {
 
 // add waits until there is room for a task; it reports false when storing has failed.
 func (b *bulk) add(o *order) bool {
+	task := o.laneTask() // while others are on their way
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for b.err == nil && len(b.next.tasks) > 0 && (len(b.next.tasks) >= maxBatchTasks || b.next.size+o.size() > maxBatchBytes) {
 		b.changed.Wait()
 	}
 	t := b.next
-	t.tasks, t.size, t.replicas = append(t.tasks, o.laneTask()), t.size+o.size(), o.replicas
+	t.tasks, t.size, t.replicas = append(t.tasks, task), t.size+o.size(), o.replicas
 	b.changed.Broadcast()
 	return b.err == nil
 }
@@ -103,7 +104,7 @@ func (l *lane) storeAll(ctx context.Context, t *ticket) (n int, err error) {
 		return 0, err
 	}
 	for i := range t.tasks {
-		if t.place(i).Full {
+		if !t.stored.All() && t.place(i).Full {
 			return n, ErrQueueFull
 		}
 		n++

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/athoune/worker-machine/internal/script"
 )
 
 // DefaultQueue is the queue of a [Func] that names none.
@@ -43,7 +45,11 @@ func (f Func[In, Out]) Enqueue(ctx context.Context, c *Client, in In, options ..
 
 // outcome is what became of an order that is alone in its ticket.
 func (o *order) outcome(t *ticket) (id string, err error) {
-	switch place := t.place(0); {
+	var place script.Place
+	if !t.stored.All() {
+		place = t.place(0)
+	}
+	switch {
 	case place.Full:
 		return "", ErrQueueFull
 	case place.Duplicate != "":

@@ -80,6 +80,9 @@ type Stored struct {
 	sequence uint64  // of the first entry; the others follow it
 }
 
+// All tells whether all tasks were stored just now, each with an entry.
+func (s *Stored) All() bool { return s.places == nil }
+
 // Place is what became of the ith task of the call, from 0.
 func (s *Stored) Place(i int) Place {
 	if s.places != nil {
