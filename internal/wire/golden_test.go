@@ -33,7 +33,7 @@ func TestGolden(t *testing.T) {
 	k := wire.NewKeys("wm", "q")
 	for _, key := range []string{
 		k.Tasks(), k.Due(), k.Body(), k.Lease("worker"), k.Producer("lane"), k.Unique("hash"), k.Reply("id"), k.Context("id"), k.Dead(),
-		k.Crashes(), k.Cancels(), k.State(), k.Counts(), k.Control(), k.Presence("worker"), wire.Queues("wm"),
+		k.Crashes(), k.Chunks(), k.Cancels(), k.State(), k.Counts(), k.Control(), k.Presence("worker"), wire.Queues("wm"),
 	} {
 		fmt.Fprintln(&keys, key)
 	}

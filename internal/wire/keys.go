@@ -59,6 +59,7 @@ func matches(s string, most int, others string) bool {
 //	<prefix>:{<queue>}:context:<ulid>    hash     small shared values of one batch, PX
 //	<prefix>:{<queue>}:dead              stream   dead letters
 //	<prefix>:{<queue>}:crashes           hash     entry ID -> crashes it was in flight in
+//	<prefix>:{<queue>}:chunks            hash     entry ID of a chunk that runs -> its items that are settled, as ranges
 //	<prefix>:{<queue>}:cancels           zset     cancelled task IDs by time, ms; one hour
 //	<prefix>:{<queue>}:state             hash     paused
 //	<prefix>:{<queue>}:counts            hash     totals for metrics
@@ -99,6 +100,9 @@ func (k Keys) Dead() string { return k.base + "dead" }
 
 // Crashes counts, by entry ID, the crashes an entry was in flight in.
 func (k Keys) Crashes() string { return k.base + "crashes" }
+
+// Chunks notes, by entry ID of a chunk that runs, which of its items are settled already.
+func (k Keys) Chunks() string { return k.base + "chunks" }
 
 // Cancels is the sorted set of cancelled task IDs whose place was not known when they were cancelled.
 func (k Keys) Cancels() string { return k.base + "cancels" }

@@ -13,6 +13,8 @@ const (
 	KindResult  Kind = '+' // the rest is the result
 	KindFailure Kind = '-' // the rest is a [Failure] as JSON
 	KindMoved   Kind = '~' // no outcome yet: the task waits in `due`, or has a new entry ID
+	KindPack    Kind = '=' // the rest is a [Pack]: what became of the items of a chunk
+	KindNone    Kind = '.' // in a pack only: nothing is told of this item here
 )
 
 // MovedDue is the Entry of a moved task that waits in `due`.
@@ -42,9 +44,27 @@ type Failure struct {
 type Outcome struct {
 	TaskID  string
 	Kind    Kind
-	Payload []byte  // of KindResult
+	Payload []byte  // of KindResult; of KindPack all that follows the kind
 	Failure Failure // of KindFailure
 	Entry   string  // of KindMoved: the new entry ID, or [MovedDue]
+	Pack    *Pack   // of KindPack
+}
+
+// Encode is the failure as outcomes and packs carry it.
+func (f *Failure) Encode() []byte {
+	text, err := json.Marshal(f)
+	if err != nil { // strings and numbers always encode
+		panic(err)
+	}
+	return text
+}
+
+// DecodeFailure reads what [Failure.Encode] wrote; it returns a [*MalformedError] for anything else.
+func DecodeFailure(text []byte) (f Failure, err error) {
+	if err := json.Unmarshal(text, &f); err != nil {
+		return Failure{}, &MalformedError{Why: "a failure that is no JSON: " + err.Error()}
+	}
+	return f, nil
 }
 
 // Encode is the outcome as a reply stream carries it: the kind, then the result, the failure or the place.
@@ -55,11 +75,9 @@ func (o *Outcome) Encode() string {
 	case KindMoved:
 		return string(KindMoved) + o.Entry
 	case KindFailure:
-		text, err := json.Marshal(o.Failure)
-		if err != nil { // strings and numbers always encode
-			panic(err)
-		}
-		return string(KindFailure) + string(text)
+		return string(KindFailure) + string(o.Failure.Encode())
+	case KindPack:
+		return string(KindPack) + string(o.Payload)
 	default:
 		panic(fmt.Sprintf("wire: encode outcome of %s: kind %q", o.TaskID, o.Kind))
 	}
@@ -80,11 +98,20 @@ func DecodeOutcome(taskID, text string) (Outcome, error) {
 	case KindMoved:
 		o.Entry = rest
 	case KindFailure:
-		if err := json.Unmarshal([]byte(rest), &o.Failure); err != nil {
-			return Outcome{}, &MalformedError{Why: "a failure that is no JSON: " + err.Error()}
+		failure, err := DecodeFailure([]byte(rest))
+		if err != nil {
+			return Outcome{}, err
 		}
+		o.Failure = failure
+	case KindPack:
+		o.Payload = []byte(rest)
+		pack, err := decodePack(o.Payload)
+		if err != nil {
+			return Outcome{}, err
+		}
+		o.Pack = &pack
 	default:
-		return Outcome{}, &MalformedError{Why: fmt.Sprintf("an outcome starts with '+', '-' or '~', not %q", text[:1])}
+		return Outcome{}, &MalformedError{Why: fmt.Sprintf("an outcome starts with '+', '-', '~' or '=', not %q", text[:1])}
 	}
 	return o, nil
 }

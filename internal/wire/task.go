@@ -47,12 +47,13 @@ type Task struct {
 	Promoted    bool              // it came through `due`, so its client does not know its entry ID
 	LastError   string            // of the attempt before, cut to 256 bytes
 	Headers     map[string]string // names match the rule of [CheckName]
+	Items       int               // of a chunk, see [Task.SplitItems]; 0 for a task that is one
 	Payload     []byte
 }
 
 // Header encodes everything but the payload, readable by a person:
 //
-//	<id> <function>[ a=<attempt>][ max=<n>][ to=<ms>][ re=<ulid>][ uq=<hash>][ d=1][ e=<error>][ h.<name>=<value>]
+//	<id> <function>[ a=<attempt>][ max=<n>][ to=<ms>][ re=<ulid>][ uq=<hash>][ n=<items>][ d=1][ e=<error>][ h.<name>=<value>]
 //
 // Errors and header values are escaped as in a URL query; what has its default value is left out.
 func (t *Task) Header() string {
@@ -69,6 +70,7 @@ func (t *Task) appendHeader(b []byte) []byte {
 	b = appendInt(b, "to", t.Timeout.Milliseconds(), 0)
 	b = appendText(b, "re", t.Reply)
 	b = appendText(b, "uq", t.Unique)
+	b = appendInt(b, "n", int64(t.Items), 0)
 	if t.Promoted {
 		b = append(b, " d=1"...)
 	}
@@ -82,7 +84,7 @@ func (t *Task) appendHeader(b []byte) []byte {
 
 // plain tells whether only ID, function, attempt, reply and payload are set.
 func (t *Task) plain() bool {
-	return t.MaxAttempts == 0 && t.Timeout == 0 && t.Unique == "" && !t.Promoted && t.LastError == "" && len(t.Headers) == 0
+	return t.MaxAttempts == 0 && t.Timeout == 0 && t.Unique == "" && t.Items == 0 && !t.Promoted && t.LastError == "" && len(t.Headers) == 0
 }
 
 // Check reports why a task would not be one for those who decode it.
@@ -93,11 +95,8 @@ func (t *Task) Check() error {
 	if t.Reply != "" && !isULID(t.Reply) {
 		return fmt.Errorf("reply stream %q: use a ULID of 26 characters", clip(t.Reply, 40))
 	}
-	if t.Timeout < 0 || t.Timeout > maxTimeout*time.Millisecond {
-		return fmt.Errorf("timeout %v: use 1ms to %v, or 0 for the worker's", t.Timeout, maxTimeout*time.Millisecond)
-	}
-	if t.MaxAttempts < 0 || t.MaxAttempts > maxAttempts {
-		return fmt.Errorf("attempts %d: use 1 to %d, or 0 for the worker's", t.MaxAttempts, maxAttempts)
+	if err := t.checkNumbers(); err != nil {
+		return err
 	}
 	if err := CheckName("function", t.Function); err != nil {
 		return err
@@ -106,6 +105,19 @@ func (t *Task) Check() error {
 		if err := CheckName("header", name); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+func (t *Task) checkNumbers() error {
+	if t.Timeout < 0 || t.Timeout > maxTimeout*time.Millisecond {
+		return fmt.Errorf("timeout %v: use 1ms to %v, or 0 for the worker's", t.Timeout, maxTimeout*time.Millisecond)
+	}
+	if t.MaxAttempts < 0 || t.MaxAttempts > maxAttempts {
+		return fmt.Errorf("attempts %d: use 1 to %d, or 0 for the worker's", t.MaxAttempts, maxAttempts)
+	}
+	if t.Items < 0 || t.Items > MaxItems || t.Items > 0 && !IsChunkID(t.ID) {
+		return fmt.Errorf("chunk %s of %d items: use at most %d, and an ID whose lowest 16 bits are zero", t.ID, t.Items, MaxItems)
 	}
 	return nil
 }
@@ -237,6 +249,13 @@ func (t *Task) set(name, value string) (err error) {
 	case "uq":
 		err = CheckName("hash", value)
 		t.Unique = value
+	case "n":
+		var n int64
+		n, err = number(value, 1, MaxItems)
+		t.Items = int(n)
+		if err == nil && !IsChunkID(t.ID) {
+			err = errors.New("the lowest 16 bits of the ID of a chunk are zero")
+		}
 	case "d":
 		t.Promoted = value == "1"
 	case "e":

@@ -14,6 +14,7 @@ import (
 const (
 	taskID  = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
 	replyID = "01BX5ZZKBKACTAV9WEVGEMMVRZ"
+	chunkID = "01ARZ3NDEKTSV4RRFFQ69G0000"
 )
 
 // samples are tasks of every shape; the golden files hold how each lies in Redis.
@@ -30,12 +31,15 @@ var samples = map[string]wire.Task{
 		ID: taskID, Function: "a.b_c-d", Attempt: 1, Unique: "0123456789abcdef",
 		Headers: map[string]string{"trace": "00-4bf92f-01", "a": "", "note": "x=1 h.y=2\n%&+é"}, Payload: []byte("x"),
 	},
+	"a chunk of three": {
+		ID: chunkID, Function: "f", Attempt: 1, MaxAttempts: 2, Reply: replyID, Items: 3, Payload: []byte("\x01a\x00\x03\x00\n\xff"),
+	},
 }
 
 func equal(a, b wire.Task) bool {
 	return a.ID == b.ID && a.Function == b.Function && a.Attempt == b.Attempt && a.MaxAttempts == b.MaxAttempts &&
 		a.Timeout == b.Timeout && a.Reply == b.Reply && a.Unique == b.Unique && a.Promoted == b.Promoted &&
-		a.LastError == b.LastError && maps.Equal(a.Headers, b.Headers) && string(a.Payload) == string(b.Payload)
+		a.Items == b.Items && a.LastError == b.LastError && maps.Equal(a.Headers, b.Headers) && string(a.Payload) == string(b.Payload)
 }
 
 func TestTasksSurviveTheRoundTrip(t *testing.T) {
