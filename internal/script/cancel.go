@@ -16,7 +16,7 @@ type TaskRef struct{ ID, Entry string }
 // Cancel removes tasks that have not started, and gives them a failure with the reason "cancelled" for an outcome. Those with a worker are announced on the control channel, and those whose place is
 // not known are also noted for an hour, so that [Runner.Cancelled] tells it.
 func (r *Runner) Cancel(ctx context.Context, keys wire.Keys, group string, tasks []TaskRef) (removed int, err error) {
-	names := []string{keys.Tasks(), keys.Due(), keys.Body(), keys.Counts(), keys.Cancels(), keys.Control(), keys.Crashes()}
+	names := []string{keys.Tasks(), keys.Due(), keys.Body(), keys.Counts(), keys.Cancels(), keys.Control(), keys.Crashes(), keys.Chunks()}
 	for start := 0; start < len(tasks); start += refLimit {
 		args := refArgs([]any{group, keys.Unique(""), keys.Reply("")}, tasks[start:min(start+refLimit, len(tasks))])
 		answer, err := r.run(ctx, cancelScript, names, args)

@@ -76,6 +76,7 @@ func (q *queue) live(t *testing.T, between func()) {
 	again.Task.ID = id(2)
 	must("retry", notOK(q.Retry(t.Context(), again)))
 	must("bury", notOK(q.Bury(t.Context(), q.bury(entries[3]))))
+	must("scatter", notAll(q.Scatter(t.Context(), q.scatter(entries[5]))))
 	must("release", q.Release(t.Context(), q.keys, group, "me", []string{entries[4]}))
 	got, err := q.Reclaim(t.Context(), script.ReclaimFrom{Keys: q.keys, Group: group, Me: "you", Dead: wire.ReleasedConsumer, Limit: 9, Mode: script.ByRelease})
 	must("reclaim", err)
@@ -84,7 +85,7 @@ func (q *queue) live(t *testing.T, between func()) {
 	}
 	_, _, err = q.Ghosts(t.Context(), q.keys, group, "me", script.Page{Start: "-", Limit: 10})
 	must("ghosts", err)
-	must("alone", q.MarkAlone(t.Context(), q.keys, entries[5]))
+	must("alone", q.MarkAlone(t.Context(), q.keys, entries[4]))
 	if removed, err := q.Cancel(t.Context(), q.keys, group, []script.TaskRef{{ID: id(6), Entry: entries[6]}, {ID: id(99)}}); err != nil || removed != 1 {
 		t.Errorf("cancel: %d, %v", removed, err)
 	}
@@ -104,7 +105,7 @@ func (q *queue) live(t *testing.T, between func()) {
 		must("leave", err)
 	}
 	q.wantStored(t, 5) // 4, 5, 7, 8 and 3 again
-	if texts, _ := q.replies(t); len(texts) != 4 {
+	if texts, _ := q.replies(t); len(texts) != 7 {
 		t.Errorf("outcomes: %q", texts)
 	}
 }
@@ -165,6 +166,9 @@ func TestKeysOfAWrongTypeLeaveNothingHalfDone(t *testing.T) {
 			item.Unique = "hash"
 			return notOK(q.Bury(t.Context(), item))
 		},
+		"scatter": func(q *queue, entries []string) error {
+			return notAll(q.Scatter(t.Context(), q.scatter(entries[0])))
+		},
 		"promote": func(q *queue, _ []string) error {
 			_, _, err := q.Promote(t.Context(), q.keys, 10)
 			return err
@@ -180,10 +184,10 @@ func TestKeysOfAWrongTypeLeaveNothingHalfDone(t *testing.T) {
 	keys := wire.NewKeys("wm", "q")
 	// What must work all the same, since the strange key is beside the point: an action and its key.
 	despite := map[string][]string{
-		keys.Counts():       {"enqueue", "commit", "retry", "bury", "promote", "replay", "cancel"},
-		keys.Crashes():      {"enqueue", "commit", "retry", "bury", "promote", "replay", "cancel"},
-		keys.Reply(replyID): {"enqueue", "commit", "retry", "bury", "promote", "replay", "cancel"},
-		keys.Unique("hash"): {"commit", "retry", "bury", "promote", "replay", "cancel"},
+		keys.Counts():       {"enqueue", "commit", "retry", "bury", "scatter", "promote", "replay", "cancel"},
+		keys.Crashes():      {"enqueue", "commit", "retry", "bury", "scatter", "promote", "replay", "cancel"},
+		keys.Reply(replyID): {"enqueue", "commit", "retry", "bury", "scatter", "promote", "replay", "cancel"},
+		keys.Unique("hash"): {"commit", "retry", "bury", "scatter", "promote", "replay", "cancel"},
 		keys.Dead():         {"enqueue", "commit", "retry", "promote", "cancel"},
 		keys.Due():          {"commit", "bury", "replay"},
 		keys.Body():         {"commit", "bury", "replay"},
@@ -224,7 +228,7 @@ func TestKeysOfAWrongTypeLeaveNothingHalfDone(t *testing.T) {
 // wantCompleted holds that an action did what it is for.
 func (q *queue) wantCompleted(t *testing.T, action string) {
 	t.Helper()
-	gone := map[string]int{"enqueue": 5, "commit": 0, "retry": 2, "bury": 2, "promote": 4, "replay": 4, "cancel": 3}
+	gone := map[string]int{"enqueue": 5, "commit": 0, "retry": 2, "bury": 2, "scatter": 3, "promote": 4, "replay": 4, "cancel": 3}
 	if q.rdb.Type(t.Context(), q.keys.Tasks()).Val() == "stream" {
 		q.wantStored(t, gone[action])
 	}

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- cancel removes tasks that have not started, with a failure as their outcome; where a task is with a worker, or its place is not known, workers are told.
--- KEYS tasks due body counts cancels control crashes
+-- KEYS tasks due body counts cancels control crashes chunks
 -- ARGV group, prefix of the queue's uniqueness locks, prefix of its reply streams, then per task: id, entry ('' when not known)
 -- returns how many were removed here
 local removed = 0
@@ -41,8 +41,10 @@ for i = 4, #ARGV, 2 do
   elseif #stored > 0 and not running(entry) then
     redis.call('XDEL', KEYS[1], entry)
     redis.pcall('HDEL', KEYS[7], entry, entry .. '!')
-    finish(string.match(stored[1][2][2] or '', '^[^\n]*'), id)
-    removed = removed + 1
+    redis.pcall('HDEL', KEYS[8], entry)
+    local header = string.match(stored[1][2][2] or '', '^[^\n]*')
+    finish(header, id)
+    removed = removed + tonumber(string.match(header, ' n=(%d+)') or 1)
   else
     if #stored == 0 then redis.call('ZADD', KEYS[5], string.format('%.0f', now), id) end
     redis.call('PUBLISH', KEYS[6], 'cancel ' .. id)

@@ -1,0 +1,103 @@
+#!lua flags=allow-oom
+-- scatter records what became of items of chunks; a chunk whose items are all settled is removed, of one that runs on a note is kept of those that are.
+-- KEYS tasks due body dead counts crashes chunks control [reply...]
+-- ARGV group consumer, then per chunk: entry, chunk id, index into KEYS of its reply (0 none), 'own' or 'any', known, settled, outcome, totals, how many steps; then per step: verb, item id, how many values, values
+-- returns per chunk: 1 recorded, 0 done elsewhere or not ours any more, or the note that is kept and is not the one known
+-- known is the note as the caller knows it, settled the one to keep: '' ends the chunk. 'own' refuses when the entry is with another worker.
+-- Steps: 'due' (task as body, delay) retries, 'task' (task) makes an entry of its own, 'dead' (fields and values) a dead letter.
+-- XACK and XDEL BEFORE the reply, PCALL AFTER the gate, and reads before it: see commit and retry.
+local group, me = ARGV[1], ARGV[2]
+local time, earliest
+local answers = {}
+
+-- count adds to the totals, given as 'done=3,dead=1'.
+local function count(totals)
+  for name, n in string.gmatch(totals, '([^=,]+)=(%d+)') do redis.pcall('HINCRBY', KEYS[5], name, n) end
+end
+
+-- due is the time of a retry.
+local function due(delay)
+  local at = tonumber(time[1]) * 1000 + tonumber(time[2]) / 1000 + tonumber(delay)
+  if not earliest or at < earliest then earliest = at end
+  return string.format('%.3f', at)
+end
+
+-- step does one, and returns where the item is then.
+local function step(verb, id, at)
+  if verb == 'due' then
+    redis.call('HSET', KEYS[3], id, ARGV[at])
+    redis.call('ZADD', KEYS[2], due(ARGV[at + 1]), id)
+    return '~due'
+  elseif verb == 'task' then
+    return '~' .. redis.call('XADD', KEYS[1], '*', 'v1', ARGV[at])
+  end
+  redis.call('XADD', KEYS[4], '*', unpack(ARGV, at, at + tonumber(ARGV[at - 1]) - 1))
+end
+
+-- gate decides whether the chunk at ARGV[i] may be recorded.
+local function gate(i)
+  local entry, known, settled = ARGV[i], ARGV[i + 4], ARGV[i + 5]
+  local kept = redis.call('HGET', KEYS[7], entry) or ''
+  if kept ~= '' and kept == settled then return 2 end -- by an earlier try of this call
+  if kept ~= '' and kept ~= known then return kept end
+  local pending = redis.call('XPENDING', KEYS[1], group, entry, entry, 1)
+  if ARGV[i + 3] == 'own' and #pending > 0 and pending[1][2] ~= me then return 0 end
+  if ARGV[i + 8] ~= '0' then -- reads BEFORE the gate: a key of a wrong type must not cost the items
+    redis.call('XLEN', KEYS[4])
+    redis.call('HLEN', KEYS[3])
+    redis.call('ZCARD', KEYS[2])
+  end
+  if settled ~= '' then
+    if #pending == 0 then return 0 end
+    redis.call('HSET', KEYS[7], entry, settled)
+    return 1
+  end
+  if redis.call('XACK', KEYS[1], group, entry) + redis.call('XDEL', KEYS[1], entry) == 0 then return 0 end
+  if kept ~= '' then redis.call('HDEL', KEYS[7], entry) end
+  if redis.call('EXISTS', KEYS[6]) == 1 then redis.pcall('HDEL', KEYS[6], entry, entry .. '!') end
+  return 1
+end
+
+-- tell adds outcomes to the reply stream: all in one entry, or, where Lua's stack does not take them, in some.
+local function tell(key, fields, totals)
+  for from = 1, #fields, 2000 do
+    local to = math.min(from + 1999, #fields)
+    if type(redis.pcall('XADD', key, 'NOMKSTREAM', '*', unpack(fields, from, to))) ~= 'string' then
+      local n = 0
+      for _, one in ipairs({'done', 'dead', 'cancelled'}) do n = n + tonumber(string.match(totals, one .. '=(%d+)') or 0) end
+      if from == 1 then redis.pcall('HINCRBY', KEYS[5], 'unclaimed', n) end
+    end
+  end
+end
+
+local i = 3
+while i <= #ARGV do
+  local id, reply, outcome, totals, steps = ARGV[i + 1], tonumber(ARGV[i + 2]), ARGV[i + 6], ARGV[i + 7], tonumber(ARGV[i + 8])
+  local verdict = gate(i)
+  local fields = {id, outcome}
+  local at = i + 9
+  time = time or (steps > 0 and redis.call('TIME'))
+  for _ = 1, steps do
+    local values = tonumber(ARGV[at + 2])
+    if verdict == 1 then
+      local place = step(ARGV[at], ARGV[at + 1], at + 3)
+      if place then
+        fields[#fields + 1] = ARGV[at + 1]
+        fields[#fields + 1] = place
+      end
+    end
+    at = at + 3 + values
+  end
+  if verdict == 1 then
+    count(totals)
+    if reply > 0 and outcome ~= '' then tell(KEYS[reply], fields, totals) end
+  end
+  if verdict == 2 then verdict = 1 end
+  answers[#answers + 1] = verdict
+  i = at
+end
+if earliest then
+  local head = redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')
+  if head[2] and tonumber(head[2]) >= earliest then redis.call('PUBLISH', KEYS[8], 'due ' .. string.format('%.0f', math.ceil(earliest))) end
+end
+return answers
