@@ -28,9 +28,13 @@ func (f *feed) admit(ctx context.Context, entries []conn.Entry) int {
 	if len(entries) > 0 {
 		f.worker.pool.weigh(len(entries), bytes)
 	}
+	items := 0 // more than entries
+	for _, one := range fresh {
+		items += max(1, one.task.Items) - 1
+	}
 	f.enlist(ctx, fresh)
 	if hook := f.worker.cfg.Hooks.Fetched; hook != nil && len(entries) > 0 {
-		hook(f.queue.Name, len(entries))
+		hook(f.queue.Name, len(entries)+items)
 	}
 	return len(entries)
 }
@@ -41,6 +45,11 @@ func (f *feed) admitEntries(ctx context.Context, entries []script.Entry) int {
 	fresh := make([]*flight, 0, len(entries))
 	for i, e := range entries {
 		fresh = f.prepare(fresh, &batch[i], e)
+	}
+	for _, one := range fresh {
+		if one.chunk != nil {
+			one.chunk.split = true
+		}
 	}
 	return f.enlist(ctx, fresh)
 }
@@ -62,11 +71,27 @@ func (f *feed) prepare(fresh []*flight, into *flight, e script.Entry) []*flight 
 		return fresh
 	}
 	into.task = task
+	if task.Items > 0 {
+		return f.prepareChunk(fresh, into)
+	}
 	if crashLoop(&e) {
 		f.buryCrashed(into)
 		return fresh
 	}
 	return append(fresh, into)
+}
+
+// prepareChunk is prepare for an entry of many items.
+func (f *feed) prepareChunk(fresh []*flight, into *flight) []*flight {
+	c, err := newChunk(into)
+	if err == nil {
+		into.chunk, into.item = c, noItem
+		return append(fresh, into)
+	}
+	if f.hold(into) {
+		f.bury(into, wire.ReasonMalformed, err)
+	}
+	return fresh
 }
 
 // enlist registers flights, sorts out cancelled ones and suspects, and hands the rest to the pool.
@@ -81,6 +106,9 @@ func (f *feed) enlist(ctx context.Context, fresh []*flight) int {
 	for _, flight := range fresh {
 		flight.arrived = now
 		promoted = promoted || flight.task.Promoted
+		if flight.chunk != nil {
+			f.watchOver(flight.chunk)
+		}
 	}
 	if promoted {
 		fresh = f.dropCancelled(ctx, fresh)
@@ -101,6 +129,10 @@ func (f *feed) sortOut(fresh []*flight) []*flight {
 	for _, flight := range fresh {
 		if hinted && f.hints.has(flight.task.ID) && flight.move(flightWaiting, flightEnded) {
 			f.cancel(flight)
+			continue
+		}
+		if flight.chunk != nil && flight.chunk.split {
+			flight.chunk.handOverAll()
 			continue
 		}
 		if flight.suspect() {

@@ -24,22 +24,24 @@ func (w *Worker) drain(ctx context.Context) error {
 	w.log.Info("draining", zap.Int("running", w.pool.running()))
 	w.pool.close()
 	w.releaseWaiting()
+	w.eachChunk((*chunk).handOverAll)
 	idle := func() bool { return w.pool.running() == 0 }
 	if !w.awaitFor(ctx, w.cfg.Drain, idle) {
 		w.log.Warn("handlers are cancelled: the time to drain is over", zap.Int("running", w.pool.running()))
 		for _, f := range w.feeds {
 			for _, one := range f.flights.list() {
-				one.context.end(ErrDrain)
+				one.interrupt(ErrDrain)
 			}
 		}
 		if !w.awaitFor(ctx, drainGrace, idle) {
 			w.log.Error("handlers do not return, their tasks are handed to other workers", zap.Int("running", w.pool.running()))
 		}
 	}
+	w.eachChunk((*chunk).record) // what has ended beside handlers that do not return
 	if !w.away() {
 		w.ask()
 	}
-	w.awaitFor(ctx, flushGrace, func() bool { return w.inHand() <= w.pool.running() || w.away() })
+	w.awaitFor(ctx, flushGrace, func() bool { return w.inHand() <= w.pool.running() && !w.recording() || w.away() })
 	w.unclean = w.leave(ctx)
 	return nil
 }

@@ -124,35 +124,45 @@ func TestDamageUnderLoad(t *testing.T) {
 		"pubsub killed":   func(ctx context.Context, r *rig, _ string) { r.redis.ClientKillByFilter(ctx, "TYPE", "pubsub") },
 		"everything slow": func(ctx context.Context, r *rig, _ string) { r.redis.Do(ctx, "CLIENT", "PAUSE", "30", "ALL") },
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			const tasks = 3000
-			r := newRig(t)
-			reply := r.reply()
-			var workers []*running
-			for range 2 {
-				workers = append(workers, start(t, newStore(t, r.server.Client(t)), group.Config{Concurrency: 8}, handle(
-					func(ctx context.Context, task group.Task) ([]byte, error) {
-						select {
-						case <-ctx.Done():
-							return nil, ctx.Err()
-						case <-time.After(time.Millisecond):
-							return task.Payload, nil
-						}
-					})))
-			}
-			r.addMany(tasks, reply)
-			ticker := time.NewTicker(30 * time.Millisecond)
-			defer ticker.Stop()
-			for i := range 10 {
-				<-ticker.C
-				damage(t.Context(), r, workers[i%2].Name())
-			}
-			redistest.Eventually(t, time.Minute, func() bool { return len(r.outcomes(reply)) == tasks }, "all tasks are done")
-			r.empty(longer)
-			checkOnce(t, r, reply, tasks)
-		})
+		damageUnderLoad(t, name, damage, 1)
+		damageUnderLoad(t, name+", chunks", damage, 30)
 	}
+}
+
+func damageUnderLoad(t *testing.T, name string, damage func(ctx context.Context, r *rig, worker string), chunk int) {
+	t.Helper()
+	t.Run(name, func(t *testing.T) {
+		t.Parallel()
+		const tasks = 3000
+		r := newRig(t)
+		reply := r.reply()
+		var workers []*running
+		for range 2 {
+			workers = append(workers, start(t, newStore(t, r.server.Client(t)), group.Config{Concurrency: 8}, handle(
+				func(ctx context.Context, task group.Task) ([]byte, error) {
+					select {
+					case <-ctx.Done():
+						return nil, ctx.Err()
+					case <-time.After(time.Millisecond):
+						return task.Payload, nil
+					}
+				})))
+		}
+		if chunk > 1 {
+			r.addChunks(tasks, chunk, reply)
+		} else {
+			r.addMany(tasks, reply)
+		}
+		ticker := time.NewTicker(30 * time.Millisecond)
+		defer ticker.Stop()
+		for i := range 10 {
+			<-ticker.C
+			damage(t.Context(), r, workers[i%2].Name())
+		}
+		redistest.Eventually(t, time.Minute, func() bool { return len(r.outcomes(reply)) == tasks }, "all tasks are done")
+		r.empty(longer)
+		checkOnce(t, r, reply, tasks)
+	})
 }
 
 func TestWorkGoesOnAfterFlushAll(t *testing.T) {

@@ -26,6 +26,8 @@ type feed struct {
 	flights   flights
 	commits   committer
 	settles   settler
+	chunks    chunks
+	scatters  scatterer
 	hints     hints
 
 	// claiming is held while entries of others, or the own history, are taken in: both find what the other one is just taking.
@@ -59,7 +61,7 @@ func newFeed(w *Worker, queue Queue) *feed {
 		worker: w, queue: queue, keys: w.store.Keys(queue.Name), log: w.log.With(zap.String("queue", queue.Name)),
 		flights: newFlights(), homeless: true,
 	}
-	f.commits.feed, f.settles.feed = f, f
+	f.commits.feed, f.settles.feed, f.scatters.feed = f, f, f
 	f.fence.Store(new(string))
 	return f
 }

@@ -134,7 +134,7 @@ func (w *Worker) readable(ctx context.Context) ([]*feed, error) {
 	order := w.policy.next()
 	open := order[:0]
 	for _, f := range order {
-		if !f.open() || f.commits.backlog() > unsettledMax {
+		if !f.open() || f.commits.backlog() > unsettledMax || f.scatters.backlog() > maxScatterChunks {
 			continue
 		}
 		if f.homeless {

@@ -29,6 +29,8 @@ type flight struct {
 	arrived time.Time
 	started time.Time
 	took    time.Duration // by the handler; 0 until it has returned
+	chunk   *chunk        // nil for a task that has an entry of its own
+	item    int           // of chunk; noItem for the chunk itself
 
 	state     atomic.Int32
 	abandoned atomic.Bool // its handler did not return in time; the slot is given to another one
@@ -36,6 +38,15 @@ type flight struct {
 
 // move changes the state, and tells whether it was the caller who did.
 func (f *flight) move(from, to int32) bool { return f.state.CompareAndSwap(from, to) }
+
+// interrupt cancels the context of the handler, or of those that run items of the chunk.
+func (f *flight) interrupt(cause error) {
+	if f.chunk != nil {
+		f.chunk.interrupt(cause)
+		return
+	}
+	f.context.end(cause)
+}
 
 // maxAttempts is after which attempt a failure is final.
 func (f *flight) maxAttempts() int {

@@ -172,6 +172,49 @@ func (r *rig) reply() string {
 	return id
 }
 
+// addChunks puts n items into the queue, so many in an entry; their payloads are the numbers from 0.
+func (r *rig) addChunks(n, size int, reply string) (chunks []wire.Task) {
+	r.t.Helper()
+	for start := 0; start < n; start += size {
+		items := make([]string, min(size, n-start))
+		for i := range items {
+			items[i] = fmt.Sprint(start + i)
+		}
+		one := chunk(reply, items...)
+		r.add(one)
+		chunks = append(chunks, one)
+	}
+	return chunks
+}
+
+// chunk is an entry of items with the given payloads.
+func chunk(reply string, payloads ...string) wire.Task {
+	one := wire.Task{ID: stream.NewChunkID(), Function: "f", Attempt: 1, Reply: reply, Items: len(payloads)}
+	for _, payload := range payloads {
+		one.Payload = wire.AppendItem(one.Payload, []byte(payload))
+	}
+	return one
+}
+
+// unpack is what an outcome tells of the items of a chunk, as if each were told by itself.
+func (r *rig) unpack(o wire.Outcome) (all []wire.Outcome) {
+	r.t.Helper()
+	for i := range o.Pack.Items {
+		one := wire.Outcome{TaskID: wire.ItemID(o.TaskID, i)}
+		one.Kind, one.Payload, _ = o.Pack.Next()
+		if one.Kind == wire.KindFailure {
+			var err error
+			if one.Failure, err = wire.DecodeFailure(one.Payload); err != nil {
+				r.t.Fatal(err)
+			}
+		}
+		if one.Kind == wire.KindFailure || one.Kind == wire.KindResult {
+			all = append(all, one)
+		}
+	}
+	return all
+}
+
 // outcomes reads every outcome in a reply stream, by task ID; moves are left out.
 func (r *rig) outcomes(reply string) map[string][]wire.Outcome {
 	r.t.Helper()
@@ -190,7 +233,11 @@ func (r *rig) outcomes(reply string) map[string][]wire.Outcome {
 			if err != nil {
 				r.t.Fatal(err)
 			}
-			if o.Kind != wire.KindMoved {
+			if o.Kind == wire.KindPack {
+				for _, one := range r.unpack(o) {
+					all[one.TaskID] = append(all[one.TaskID], one)
+				}
+			} else if o.Kind != wire.KindMoved {
 				all[o.TaskID] = append(all[o.TaskID], o)
 			}
 		}

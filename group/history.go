@@ -123,10 +123,16 @@ func (f *feed) giveUp(lost []*flight) {
 	}
 	chosen := make(map[*flight]bool, len(lost))
 	for _, flight := range lost {
-		chosen[flight] = true
+		chosen[flight] = flight.chunk == nil
+		if flight.chunk != nil {
+			flight.chunk.giveUp()
+		}
 	}
 	f.flights.remove(f.worker.pool.take(func(flight *flight) bool { return chosen[flight] })...)
 	for _, one := range lost {
+		if one.chunk != nil {
+			continue
+		}
 		if one.move(flightWaiting, flightEnded) { // a suspect, or just on its way to the pool
 			f.flights.remove(one)
 		}

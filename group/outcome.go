@@ -40,6 +40,10 @@ func (f *feed) decideFailure(flight *flight, err error) {
 	case errors.Is(ended, ErrLeaseLost):
 		// Another worker has it, or will: it must not suffer from what this one failed with.
 		f.log.Info("a handler ended after the lease was lost", zap.String("task", flight.task.ID), zap.Error(err))
+		if flight.chunk != nil {
+			flight.chunk.handOver(flight.item)
+			return
+		}
 		f.flights.remove(flight)
 		f.wantAudit() // if it is still pending here, it runs again here
 	case errors.As(err, &snooze):
@@ -58,12 +62,16 @@ func (f *feed) decideFailure(flight *flight, err error) {
 }
 
 func (f *feed) succeed(flight *flight, data []byte, took time.Duration) {
+	if flight.task.Reply != "" && len(data) > maxResult {
+		f.bury(flight, wire.ReasonTooLarge, fmt.Errorf("the result of %d bytes is above the limit of %d", len(data), maxResult))
+		return
+	}
+	if flight.chunk != nil {
+		flight.chunk.succeed(flight, data, took)
+		return
+	}
 	outcome := ""
 	if flight.task.Reply != "" {
-		if len(data) > maxResult {
-			f.bury(flight, wire.ReasonTooLarge, fmt.Errorf("the result of %d bytes is above the limit of %d", len(data), maxResult))
-			return
-		}
 		o := wire.Outcome{TaskID: flight.task.ID, Kind: wire.KindResult, Payload: data}
 		outcome = o.Encode()
 	}
@@ -96,6 +104,10 @@ type putOff struct {
 
 // retry moves the task to those that are due later.
 func (f *feed) retry(flight *flight, next wire.Task, off putOff) {
+	if flight.chunk != nil {
+		flight.chunk.retry(flight, next, off)
+		return
+	}
 	meta := flight.metadata()
 	f.settles.add(settlement{what: "put off a task", flight: flight, try: func(ctx context.Context, again bool) error {
 		ok, err := f.worker.store.Scripts().Retry(ctx, script.RetryItem{
@@ -123,6 +135,10 @@ func (f *feed) bury(flight *flight, reason string, err error) {
 	failure := wire.Outcome{TaskID: task.ID, Kind: wire.KindFailure, Failure: wire.Failure{
 		Function: task.Function, Attempt: task.Attempt, Reason: reason, Message: clip(err.Error(), maxErrorText),
 	}}
+	if flight.chunk != nil {
+		flight.chunk.bury(flight, reason, failure.Failure, err)
+		return
+	}
 	f.buryAs(flight, reason, err, script.BuryItem{
 		TaskID: task.ID, Reply: task.Reply, Unique: task.Unique, Outcome: failure.Encode(),
 		Fields: append(task.Fields(), "reason", reason, "error", text),
@@ -197,11 +213,13 @@ func (f *feed) tellDead(meta Metadata, reason string, cause error) {
 
 // cancel ends a task whose caller left before it started.
 func (f *feed) cancel(flight *flight) {
+	if flight.chunk != nil {
+		flight.chunk.cancel()
+		return
+	}
 	task := &flight.task
 	meta := flight.metadata()
-	failure := wire.Outcome{TaskID: task.ID, Kind: wire.KindFailure, Failure: wire.Failure{
-		Function: task.Function, Attempt: task.Attempt, Reason: wire.ReasonCancelled, Message: "its caller left before it started",
-	}}
+	failure := wire.Outcome{TaskID: task.ID, Kind: wire.KindFailure, Failure: cancelled(task)}
 	batch := script.CommitBatch{
 		Keys: f.keys, Group: f.worker.store.Group(), Worker: f.worker.name, Counter: "cancelled",
 		Items: []script.CommitItem{{
@@ -220,8 +238,19 @@ func (f *feed) cancel(flight *flight) {
 	}})
 }
 
+// cancelled is the failure of a task whose caller left before it started.
+func cancelled(task *wire.Task) wire.Failure {
+	return wire.Failure{
+		Function: task.Function, Attempt: task.Attempt, Reason: wire.ReasonCancelled, Message: "its caller left before it started",
+	}
+}
+
 // release hands tasks to other workers, at no cost of an attempt.
 func (f *feed) release(all ...*flight) {
+	all = slices.DeleteFunc(all, func(one *flight) bool { return one.chunk != nil && one.chunk.release(one) })
+	if len(all) == 0 {
+		return
+	}
 	f.settles.add(settlement{what: "release tasks", flight: all[0], try: func(ctx context.Context, _ bool) error {
 		err := f.worker.store.Scripts().Release(ctx, f.keys, f.worker.store.Group(), f.worker.name, entriesOf(all))
 		if err != nil {

@@ -158,6 +158,9 @@ func (f *feed) cancelWaiting(id string) {
 	for _, one := range f.worker.pool.take(func(one *flight) bool { return one.feed == f && one.task.ID == id }) {
 		f.cancel(one)
 	}
+	for _, c := range f.chunks.named(id) { // also while some of its items run
+		c.cancel()
+	}
 }
 
 // readSwitches reads which queues are paused.

@@ -15,6 +15,10 @@ var errGoexit = errors.New("the handler ended its goroutine with runtime.Goexit"
 
 // run calls the handler of a flight and decides what becomes of it.
 func (w *Worker) run(f *flight) {
+	if f.chunk != nil {
+		f.chunk.run(f)
+		return
+	}
 	if f.started.IsZero() {
 		f.started = time.Now()
 	}
@@ -87,6 +91,9 @@ func (w *Worker) stuck(f *flight) {
 	}
 	f.feed.decide(f, nil, fmt.Errorf("the handler did not return within %v of its time of %v: %w", stuckGrace, f.timeout(), ErrTimeout), ran)
 	w.pool.abandon(f)
+	if f.chunk != nil {
+		f.chunk.ticket() // for the items that wait behind it
+	}
 }
 
 // unknown puts off a task that no handler of this worker is for: another worker may know it.
