@@ -73,6 +73,15 @@ func (f Func[In, Out]) Task(c *Client, in In, options ...Option) (Task, error) {
 	return o.task, nil
 }
 
+// Payload encodes an input as the payload of a task, and checks its size.
+func (f Func[In, Out]) Payload(c *Client, in In) ([]byte, error) {
+	payload, err := f.EncodeIn(in)
+	if err == nil && len(payload) > c.cfg.MaxPayload {
+		err = fmt.Errorf("%w: %d bytes, and ClientConfig.MaxPayload is %d: store it elsewhere and pass where it is", ErrPayloadTooLarge, len(payload), c.cfg.MaxPayload)
+	}
+	return payload, f.wrap("make task", err)
+}
+
 // order encodes an input and applies the options.
 func (f Func[In, Out]) order(c *Client, in In, options []Option) (*order, error) {
 	payload, err := f.EncodeIn(in)

@@ -57,6 +57,8 @@ func (s *Session) take(entries []conn.Entry) {
 			case p == nil: // a duplicate, or nobody waits for it any more
 			case o.Kind == wire.KindMoved:
 				p.entry, p.missed = o.Entry, 0
+			case p.task.Items > 0:
+				s.takePack(p, o)
 			default:
 				delete(s.pending, o.TaskID)
 				s.ready = append(s.ready, o)

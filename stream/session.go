@@ -60,13 +60,16 @@ type Session struct {
 
 // sent is a task whose outcome is not in yet.
 type sent struct {
-	task   Task
+	task   Task // of a chunk without payload: items are taken from order
 	order  script.LaneTask
 	size   int
 	lane   string // where it is stored, "" when it is not yet
 	entry  string // "" when it was not there any more when its place was told
 	at     time.Time
 	missed int // audits in a row that found it nowhere
+
+	left  int          // of a chunk: items whose outcome is not in
+	taken wire.ItemSet // of a chunk, once there is something to remember: items whose outcome is in, or that are on their own now
 }
 
 // OpenSession makes a reply stream on a queue. Close it when done; the outcomes of a session whose process dies go away after
@@ -123,21 +126,32 @@ func (s *Session) create(ctx context.Context) error {
 // ID names the reply stream and the shared values.
 func (s *Session) ID() string { return s.id }
 
-// Outstanding is how many tasks were sent and have no outcome yet, or one that Next has not returned.
+// Outstanding is how many tasks, or items of chunks, were sent and have no outcome yet, or one that Next has not returned.
 func (s *Session) Outstanding() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.pending) + len(s.ready)
+	n := 0
+	for _, p := range s.pending {
+		n += max(p.left, 1)
+	}
+	for i := range s.ready {
+		n += told(&s.ready[i])
+	}
+	return n
 }
 
 // Send stores tasks whose outcomes [Session.Next] will return. It fills in what a task lacks of ID, attempt and reply stream.
-// When it fails, the first n tasks are stored and will have an outcome; the others are not, or nobody will hear of them.
+// A task with Items is a chunk, and its payload is made with [AppendItem]. When it fails, the first n tasks are stored and will have an outcome; the others are not, or nobody will hear of them.
 func (s *Session) Send(ctx context.Context, tasks ...Task) (n int, err error) {
 	orders := make([]*order, len(tasks))
 	for i := range tasks {
-		if len(tasks[i].Payload) > s.client.cfg.MaxPayload {
+		limit := s.client.cfg.MaxPayload
+		if tasks[i].Items > 0 {
+			limit = hardPayload // it is for each item
+		}
+		if len(tasks[i].Payload) > limit {
 			orders = orders[:i]
-			err = fmt.Errorf("%w: task %d has %d bytes, and ClientConfig.MaxPayload is %d", ErrPayloadTooLarge, i, len(tasks[i].Payload), s.client.cfg.MaxPayload)
+			err = fmt.Errorf("%w: task %d has %d bytes, and ClientConfig.MaxPayload is %d", ErrPayloadTooLarge, i, len(tasks[i].Payload), limit)
 			break
 		}
 		orders[i] = &order{task: tasks[i]}
@@ -158,7 +172,13 @@ func (s *Session) Send(ctx context.Context, tasks ...Task) (n int, err error) {
 
 // complete fills in what a task lacks, and reports what is wrong with it.
 func (s *Session) complete(t *Task) error {
-	t.ID, t.Attempt, t.Reply = orDefault(t.ID, NewID()), max(t.Attempt, 1), s.id
+	if t.ID == "" && t.Items > 0 {
+		t.ID = NewChunkID()
+	}
+	if t.ID == "" {
+		t.ID = NewID()
+	}
+	t.Attempt, t.Reply = max(t.Attempt, 1), s.id
 	if t.Unique != "" {
 		return errors.New("a uniqueness key does not fit a task whose outcome is awaited: enqueue it instead")
 	}
@@ -174,7 +194,7 @@ func (s *Session) send(ctx context.Context, orders []*order) (n int, err error) 
 				break
 			}
 			o.task.Reply = s.id
-			p := &sent{task: o.task, order: o.laneTask(), size: o.size(), at: time.Now()}
+			p := newSent(o)
 			batch = append(batch, p)
 			t.tasks, t.size, t.replicas = append(t.tasks, p.order), t.size+p.size, max(t.replicas, o.replicas)
 		}
@@ -275,7 +295,9 @@ func (s *Session) refuse(p *sent, holder string) {
 	s.signal(s.wake)
 }
 
-// Next waits for outcomes and returns all that are in. A task has one, whatever was executed how often. It fails when ctx is done, or
+// Next waits for outcomes and returns all that are in. A task has one, whatever was executed how often. Those of the items of a chunk
+// come in packs: [wire.KindPack] under the ID of the chunk, where an item that is not told of came before or follows; and under IDs of
+// their own where items became tasks of their own on the way. It fails when ctx is done, or
 // with [ErrClosed]; and with [ErrUnavailable] each time that Redis has not answered for ClientConfig.RetryFor: call it again to go
 // on waiting.
 func (s *Session) Next(ctx context.Context) ([]Outcome, error) {
