@@ -19,13 +19,13 @@ import (
 // Its results are ranged over once, by one goroutine. Every other method is safe to call from any goroutine at any time.
 type Batch[In, Out any] struct {
 	// A batch is one call whose body is the loop over its results, so it keeps the context of that call.
-	ctx     context.Context
-	client  *stream.Client
-	fn      stream.Func[In, Out]
-	inputs  iter.Seq[In]
-	options options
-	flow    *flow[In, Out]
-	session *session
+	ctx      context.Context
+	client   *stream.Client
+	fn       stream.Func[In, Out]
+	inputs   iter.Seq[In]
+	template stream.Task // of each input, but for the ID and the payload
+	flow     *flow[In, Out]
+	session  *session
 
 	begun atomic.Bool // a loop over the results has begun
 	again atomic.Bool // and another one
@@ -49,28 +49,31 @@ func Map[In, Out any](
 	ctx context.Context, client *stream.Client, fn stream.Func[In, Out], inputs iter.Seq[In], opts ...Option,
 ) *Batch[In, Out] {
 	o, err := newOptions(opts)
-	err = errors.Join(err, checkTasks(client, fn.Name, o.task))
+	template, bad := newTemplate(client, fn, o.task)
+	err = errors.Join(err, bad)
 	return &Batch[In, Out]{
-		ctx:     ctx,
-		client:  client,
-		fn:      fn,
-		inputs:  inputs,
-		options: o,
-		flow:    newFlow[In, Out](o.limits, time.Now),
-		session: newSession(ctx, client, fn.Queue),
-		err:     err,
+		ctx:      ctx,
+		client:   client,
+		fn:       fn,
+		inputs:   inputs,
+		template: template,
+		flow:     newFlow[In, Out](o.limits, time.Now),
+		session:  newSession(ctx, client, fn.Queue),
+		err:      err,
 	}
 }
 
-// checkTasks reports what is wrong with the options of the tasks, once and not for each input.
-func checkTasks(client *stream.Client, function string, opts []stream.Option) error {
+// newTemplate applies the options of the tasks, and reports what is wrong with them, once and not for each input.
+func newTemplate[In, Out any](client *stream.Client, fn stream.Func[In, Out], opts []stream.Option) (stream.Task, error) {
 	if client == nil {
-		return fmt.Errorf("mapreduce: map %s: client is nil: make it with stream.NewClient", function)
+		return stream.Task{}, fmt.Errorf("mapreduce: map %s: client is nil: make it with stream.NewClient", fn.Name)
 	}
-	if _, err := (stream.Func[[]byte, []byte]{Name: function, Codec: stream.Raw}).Task(client, nil, opts...); err != nil {
-		return fmt.Errorf("mapreduce: map: %w", err)
+	raw := stream.Func[[]byte, []byte]{Name: fn.Name, Codec: stream.Raw, MaxAttempts: fn.MaxAttempts, Timeout: fn.Timeout}
+	task, err := raw.Task(client, nil, opts...)
+	if err != nil {
+		return stream.Task{}, fmt.Errorf("mapreduce: map: %w", err)
 	}
-	return nil
+	return task, nil
 }
 
 // ID is the ID of the batch, a ULID: that of its reply stream and of its shared context. It is empty until the batch has begun:
@@ -173,14 +176,21 @@ func (b *Batch[In, Out]) run(ctx context.Context, yield func(Result[In, Out]) bo
 		}
 	}()
 	for {
-		r, ok := b.flow.next(both)
-		if !ok {
+		s := b.flow.take(both)
+		if s == nil {
 			end = exhausted
 			return
 		}
-		if !yield(r) {
-			end = broken
-			return
+		for i := range s.values {
+			if both.Err() != nil {
+				end = exhausted
+				return
+			}
+			b.flow.handed(s, i)
+			if !yield(s.result(i)) {
+				end = broken
+				return
+			}
 		}
 	}
 }

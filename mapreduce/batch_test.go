@@ -196,24 +196,32 @@ func TestMapOfEndlessInputsIsLeftByBreak(t *testing.T) {
 
 func TestMapCancelsWhatHasNotStarted(t *testing.T) {
 	t.Parallel()
-	server := redistest.Start(t)
-	client := newClient(t, server, stream.ClientConfig{})
-	watched(t, server, func() {
-		ctx, cancel := context.WithCancelCause(t.Context())
-		batch := mapreduce.Map(ctx, client, square, numbers, mapreduce.Window(700))
-		go func() {
-			redistest.Eventually(t, 10*time.Second, func() bool { return backlog(t, server.Client(t)) == 700 }, "the window is full")
-			cancel(errNegative)
-		}()
-		for r := range batch.Results() {
-			t.Errorf("got %+v without a worker", r)
-		}
-		if err := batch.Err(); !errors.Is(err, context.Canceled) || !errors.Is(err, errNegative) {
-			t.Errorf("the batch ended with %v", err)
-		}
-	})
-	if left := backlog(t, server.Client(t)); left != 0 {
-		t.Errorf("%d tasks are left", left)
+	for name, chunk := range map[string]int{"chunks": 50, "tasks": 1} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := redistest.Start(t)
+			client := newClient(t, server, stream.ClientConfig{})
+			watched(t, server, func() {
+				ctx, cancel := context.WithCancelCause(t.Context())
+				batch := mapreduce.Map(ctx, client, square, numbers, mapreduce.Window(700), mapreduce.Chunk(chunk))
+				go func() {
+					defer cancel(errNegative)
+					redistest.Eventually(t, 10*time.Second, func() bool { return stored(t, server.Client(t)) == 700 }, "the window is full")
+				}()
+				for r := range batch.Results() {
+					t.Errorf("got %+v without a worker", r)
+				}
+				if err := batch.Err(); !errors.Is(err, context.Canceled) || !errors.Is(err, errNegative) {
+					t.Errorf("the batch ended with %v", err)
+				}
+			})
+			if left := backlog(t, server.Client(t)); left != 0 {
+				t.Errorf("%d tasks are left", left)
+			}
+			if got := server.Client(t).HGet(t.Context(), "wm:{numbers}:counts", "cancelled").Val(); got != "700" {
+				t.Errorf("%s are counted as cancelled, want 700", got)
+			}
+		})
 	}
 }
 

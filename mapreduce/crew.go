@@ -104,13 +104,8 @@ func (c *crew) raise() {
 // feed takes in the inputs.
 func (b *Batch[In, Out]) feed(ctx context.Context) {
 	for input := range b.inputs {
-		task, err := b.fn.Task(b.client, input, b.options.task...)
-		if err != nil {
-			b.flow.refuse(input, err)
-		} else if !b.flow.admit(ctx, input, task) {
-			return
-		}
-		if !b.flow.awaitPlace(ctx) {
+		payload, err := b.fn.Payload(b.client, input)
+		if err == nil && !b.flow.admit(ctx, input, payload) || err != nil && !b.flow.refuse(ctx, input, err) {
 			return
 		}
 	}
@@ -120,9 +115,14 @@ func (b *Batch[In, Out]) feed(ctx context.Context) {
 // send sends the tasks: the first at once, and then each time those that came while the last send was on its way.
 func (b *Batch[In, Out]) send(ctx, sending context.Context, s *stream.Session) {
 	for {
-		tasks := b.flow.chunk(ctx)
-		if len(tasks) == 0 {
+		parcels := b.flow.next(ctx)
+		if len(parcels) == 0 {
 			return
+		}
+		tasks := make([]stream.Task, len(parcels))
+		for i, p := range parcels {
+			tasks[i] = p.task(b.template)
+			p.pack = nil // the session keeps a copy
 		}
 		if err := store(ctx, sending, s, tasks); err != nil {
 			if ctx.Err() == nil {
@@ -168,29 +168,71 @@ func (b *Batch[In, Out]) collect(ctx context.Context, s *stream.Session) {
 			}
 			return
 		}
-		arrivals := make([]arrival[In, Out], 0, len(outcomes))
 		for i := range outcomes {
 			o := &outcomes[i]
-			if it, ok := b.flow.claim(o.TaskID, len(o.Payload)); ok {
-				arrivals = append(arrivals, arrival[In, Out]{result: b.result(it, o), bytes: it.bytes})
+			p, item := b.flow.find(o.TaskID)
+			switch {
+			case p == nil:
+			case o.Kind == wire.KindPack:
+				b.unpack(p, o)
+			case p.take(item):
+				s := &segment[In, Out]{parcel: p, at: item, values: make([]Out, 1), bytes: int64(len(o.Payload))}
+				b.fill(s, 0, o)
+				b.flow.unmeasured()
+				b.flow.resolve(p, s)
 			}
 		}
-		b.flow.resolve(arrivals)
 	}
 }
 
-// result makes the result of one input from the outcome of its task.
-func (b *Batch[In, Out]) result(it item[In, Out], o *stream.Outcome) Result[In, Out] {
-	r := Result[In, Out]{Index: it.index, Input: it.input, TaskID: o.TaskID}
-	if o.Kind != wire.KindResult {
-		r.Err, r.Attempt = stream.NewTaskError(*o), o.Failure.Attempt
-		return r
+// unpack takes the outcomes of a chunk to their inputs.
+func (b *Batch[In, Out]) unpack(p *parcel[In], o *stream.Outcome) {
+	if o.Pack.Items != len(p.inputs) {
+		return
 	}
-	value, err := b.fn.DecodeOut(o.Payload)
-	if err != nil {
-		r.Err = fmt.Errorf("mapreduce: result of task %s of %s: %w", o.TaskID, b.fn.Name, err)
-		return r
+	b.flow.measured(o.Pack.Each, o.Pack.Items, o.Pack.Size())
+	var segments []*segment[In, Out]
+	var s *segment[In, Out]
+	pack := *o.Pack
+	one := stream.Outcome{}
+	for i := range p.inputs {
+		kind, data, _ := pack.Next()
+		if kind == wire.KindNone || !p.take(i) {
+			s = nil
+			continue
+		}
+		if s == nil {
+			s = &segment[In, Out]{parcel: p, at: i, values: make([]Out, 0, len(p.inputs)-i)}
+			segments = append(segments, s)
+		}
+		var zero Out
+		s.values = append(s.values, zero)
+		s.bytes += int64(len(data))
+		one.Kind, one.Payload = kind, data
+		b.fill(s, len(s.values)-1, &one)
 	}
-	r.Value = value
-	return r
+	b.flow.resolve(p, segments...)
+}
+
+// fill makes the result of one input from the outcome of its task.
+func (b *Batch[In, Out]) fill(s *segment[In, Out], i int, o *stream.Outcome) {
+	if o.Kind == wire.KindResult {
+		value, err := b.fn.DecodeOut(o.Payload)
+		if err == nil {
+			s.values[i] = value
+			return
+		}
+		s.fail(i, fmt.Errorf("mapreduce: result of task %s of %s: %w", s.parcel.idOf(s.at+i), b.fn.Name, err), 0)
+		return
+	}
+	failed := *o
+	failed.TaskID = s.parcel.idOf(s.at + i)
+	if len(o.Payload) > 0 { // of a pack
+		failure, err := wire.DecodeFailure(o.Payload)
+		if err != nil {
+			failure.Message = err.Error()
+		}
+		failed.Failure = failure
+	}
+	s.fail(i, stream.NewTaskError(failed), failed.Failure.Attempt)
 }

@@ -3,12 +3,14 @@ package mapreduce
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/athoune/worker-machine/internal/wire"
 	"github.com/athoune/worker-machine/stream"
 )
 
-// flow is what the goroutines of one batch share: the feeder takes inputs in, the sender takes tasks out, the collector brings
+// flow is what the goroutines of one batch share: the feeder takes inputs in, the sender takes parcels of them out, the collector brings
 // outcomes, the loop over the results takes those. An input holds its place in the window, and its bytes, from the moment it is
 // taken until its result is handed to the loop: that alone bounds every queue below.
 type flow[In, Out any] struct {
@@ -18,33 +20,25 @@ type flow[In, Out any] struct {
 	// Each wakes one goroutine that waits for a change; they are sent to after mu is released or under it, and never block.
 	room, work, news signal
 
+	out     atomic.Int64 // inputs taken whose results are not yet handed to the loop
+	starved atomic.Bool  // the feeder waits for room
+	low     int64        // wake it when so few are out, or nothing is left to hand out
+
 	mu       sync.Mutex
-	taken    int                       // inputs taken so far
-	out      int                       // of these, the results not yet handed to the loop
-	outBytes int64                     // payloads of these, and results that wait
-	queue    []stream.Task             // to be sent
-	waiting  map[string]*item[In, Out] // outcome not in, by task ID
-	ready    line[arrival[In, Out]]
-	arrived  int   // results put in ready, the position of the next where order is that of arrival
+	idle     bool                   // the sender waits for work
+	taken    int                    // inputs taken so far
+	outBytes int64                  // payloads of those out, and results that wait
+	forming  *parcel[In]            // takes inputs
+	queue    []*parcel[In]          // to be sent
+	sizer    sizer                  // of parcels
+	waiting  map[string]*parcel[In] // outcomes not in, by ID of the task or chunk
+	ready    rack[In, Out]
 	over     bool  // no further inputs
 	stopped  error // why the batch ends early
 	failures []error
 	done     int
 	failed   int
 	meter    meter
-}
-
-// item is an input whose outcome is not in.
-type item[In, Out any] struct {
-	index int
-	input In
-	bytes int64
-}
-
-// arrival is a result that waits for the loop.
-type arrival[In, Out any] struct {
-	result Result[In, Out]
-	bytes  int64
 }
 
 // signal wakes one waiting goroutine; one that is not waiting finds it later.
@@ -74,7 +68,10 @@ func newFlow[In, Out any](l limits, now func() time.Time) *flow[In, Out] {
 		room:    make(signal, 1),
 		work:    make(signal, 1),
 		news:    make(signal, 1),
-		waiting: make(map[string]*item[In, Out]),
+		low:     int64(l.window - max(1, l.window/shares)),
+		sizer:   newSizer(l.chunk, l.window),
+		waiting: make(map[string]*parcel[In]),
+		ready:   rack[In, Out]{ordered: l.ordered},
 	}
 }
 
@@ -85,37 +82,62 @@ func (f *flow[In, Out]) start() {
 	f.meter.started = f.now()
 }
 
-// admit takes in one input with its task, once there is room for its bytes. A payload above the whole limit goes alone.
-// It returns false when the batch is over.
-func (f *flow[In, Out]) admit(ctx context.Context, input In, task stream.Task) bool {
-	bytes := int64(len(task.Payload))
-	fits := func() bool { return f.out == 0 || f.outBytes+bytes <= f.limits.windowBytes }
+// admit takes in one input with its payload, once there is room for its bytes, and returns once the window has a place for another one.
+// A payload above the whole limit goes alone. It returns false when the batch is over.
+func (f *flow[In, Out]) admit(ctx context.Context, input In, payload []byte) bool {
+	bytes := int64(len(payload))
+	fits := func() bool { return f.out.Load() == 0 || f.outBytes+bytes <= f.limits.windowBytes }
 	if !f.await(ctx, fits) {
 		return false
 	}
-	f.waiting[task.ID] = &item[In, Out]{index: f.taken, input: input, bytes: bytes}
-	f.queue = append(f.queue, task)
+	if p := f.forming; p != nil && (len(p.inputs) >= f.sizer.size || len(p.pack)+len(payload) > chunkBytes) {
+		f.seal()
+	}
+	if f.forming == nil {
+		f.forming = &parcel[In]{first: f.taken, inputs: make([]In, 0, min(f.sizer.size, f.limits.window))}
+	}
+	p := f.forming
+	p.inputs = append(p.inputs, input)
+	p.pack = wire.AppendItem(p.pack, payload)
+	p.bytes += bytes
 	f.taken++
-	f.out++
 	f.outBytes += bytes
+	room := f.out.Add(1) < int64(f.limits.window)
+	idle := f.idle
 	f.mu.Unlock()
-	f.work.give()
-	return true
+	if idle {
+		f.work.give()
+	}
+	return room || f.awaitPlace(ctx)
 }
 
-// refuse takes in an input that cannot become a task: its result is err.
-func (f *flow[In, Out]) refuse(input In, err error) {
+// seal ends the parcel that takes inputs; mu is held.
+func (f *flow[In, Out]) seal() {
+	if f.forming == nil {
+		return
+	}
+	f.forming.left = len(f.forming.inputs)
+	f.queue = append(f.queue, f.forming)
+	f.forming = nil
+}
+
+// refuse takes in an input that cannot become a task: its result is err. It returns as admit does.
+func (f *flow[In, Out]) refuse(ctx context.Context, input In, err error) bool {
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	index := f.taken
+	f.seal() // indexes in a parcel have no gap
+	s := &segment[In, Out]{parcel: &parcel[In]{first: f.taken, inputs: []In{input}}, values: make([]Out, 1)}
+	s.fail(0, err, 0)
 	f.taken++
-	f.out++
-	f.put(Result[In, Out]{Index: index, Input: input, Err: err}, 0)
+	f.out.Add(1)
+	f.put(s)
+	f.mu.Unlock()
+	f.work.give()
+	return f.awaitPlace(ctx)
 }
 
 // awaitPlace waits until the window has a place for another input. It returns false when the batch is over.
 func (f *flow[In, Out]) awaitPlace(ctx context.Context) bool {
-	if !f.await(ctx, func() bool { return f.out < f.limits.window }) {
+	if !f.await(ctx, func() bool { return f.out.Load() < int64(f.limits.window) }) {
 		return false
 	}
 	f.mu.Unlock()
@@ -124,7 +146,7 @@ func (f *flow[In, Out]) awaitPlace(ctx context.Context) bool {
 
 // await waits until condition holds and returns with mu held; or it returns false, without mu, when the batch is over.
 func (f *flow[In, Out]) await(ctx context.Context, condition func() bool) bool {
-	for ctx.Err() == nil {
+	for {
 		f.mu.Lock()
 		if f.stopped != nil {
 			f.mu.Unlock()
@@ -133,12 +155,14 @@ func (f *flow[In, Out]) await(ctx context.Context, condition func() bool) bool {
 		if condition() {
 			return true
 		}
+		f.starved.Store(true)
+		met := condition() // places are freed without mu
 		f.mu.Unlock()
-		if !f.room.wait(ctx) {
+		if !met && !f.room.wait(ctx) {
 			return false
 		}
+		f.starved.Store(false)
 	}
-	return false
 }
 
 // finish says that there are no further inputs.
@@ -150,22 +174,32 @@ func (f *flow[In, Out]) finish() {
 	f.news.give()
 }
 
-// chunk waits for tasks and takes as many as fit in one send. It returns none when the batch is over or all inputs are sent.
-func (f *flow[In, Out]) chunk(ctx context.Context) []stream.Task {
+// next waits for parcels and takes as many as fit in one send, the one that takes inputs included. It returns none when the batch is
+// over or all inputs are sent.
+func (f *flow[In, Out]) next(ctx context.Context) []*parcel[In] {
 	for ctx.Err() == nil {
 		f.mu.Lock()
+		f.idle = false
+		f.seal()
 		if f.stopped != nil || f.over && len(f.queue) == 0 {
 			f.mu.Unlock()
 			return nil
 		}
 		if n := fitting(f.queue); n > 0 {
-			tasks := f.queue[:n:n]
+			parcels := f.queue[:n:n]
 			if f.queue = f.queue[n:]; len(f.queue) == 0 {
-				f.queue = nil // the tasks belong to the sender now
+				f.queue = nil // they belong to the sender now
+			}
+			for _, p := range parcels {
+				if p.id = stream.NewID(); len(p.inputs) > 1 {
+					p.id = stream.NewChunkID()
+				}
+				f.waiting[p.id] = p
 			}
 			f.mu.Unlock()
-			return tasks
+			return parcels
 		}
+		f.idle = true
 		f.mu.Unlock()
 		if !f.work.wait(ctx) {
 			return nil
@@ -174,100 +208,123 @@ func (f *flow[In, Out]) chunk(ctx context.Context) []stream.Task {
 	return nil
 }
 
-// fitting is how many of the tasks go in one send.
-func fitting(tasks []stream.Task) int {
-	const maxTasks, maxBytes = 256, 256 << 10
+// fitting is how many of the parcels go in one send.
+func fitting[In any](parcels []*parcel[In]) int {
+	const maxParcels, maxBytes = 256, 256 << 10
 	bytes := 0
-	for i := range tasks {
-		bytes += len(tasks[i].Payload)
-		if i > 0 && (i == maxTasks || bytes > maxBytes) {
+	for i, p := range parcels {
+		bytes += len(p.pack)
+		if i > 0 && (i == maxParcels || bytes > maxBytes) {
 			return i
 		}
 	}
-	return len(tasks)
+	return len(parcels)
 }
 
-// claim takes the item of a task whose outcome came in; a second outcome of one task finds none.
-// From here on the result's bytes count besides those of the input.
-func (f *flow[In, Out]) claim(taskID string, resultBytes int) (item[In, Out], bool) {
+// find returns the parcel of a task or chunk whose outcome came in, and the number of the input in it: 0 for a chunk. A second outcome
+// of one task finds none.
+func (f *flow[In, Out]) find(id string) (p *parcel[In], item int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	it, ok := f.waiting[taskID]
-	if !ok {
-		return item[In, Out]{}, false
+	if p = f.waiting[id]; p != nil {
+		return p, 0
 	}
-	delete(f.waiting, taskID)
-	it.bytes += int64(resultBytes)
-	f.outBytes += int64(resultBytes)
-	return *it, true
+	chunk, item, ok := wire.ItemOf(id)
+	if p = f.waiting[chunk]; !ok || p == nil || item >= len(p.inputs) || len(p.inputs) == 1 {
+		return nil, 0
+	}
+	return p, item
 }
 
-// resolve brings the results of claimed items.
-func (f *flow[In, Out]) resolve(arrivals []arrival[In, Out]) {
-	if len(arrivals) == 0 {
-		return
-	}
+// resolve brings results of a parcel.
+func (f *flow[In, Out]) resolve(p *parcel[In], segments ...*segment[In, Out]) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for i := range arrivals {
-		f.put(arrivals[i].result, arrivals[i].bytes)
+	for _, s := range segments {
+		f.outBytes += s.bytes // from here on the results count besides the inputs
+		s.bytes += p.share(len(s.values))
+		f.put(s)
+	}
+	if p.left == 0 {
+		delete(f.waiting, p.id)
 	}
 }
 
-// put lines one result up and counts it; mu is held.
-func (f *flow[In, Out]) put(r Result[In, Out], bytes int64) {
-	position := r.Index
-	if !f.limits.ordered {
-		position = f.arrived
+// measured takes in what a pack tells of handlers and results; unmeasured that a task tells nothing.
+func (f *flow[In, Out]) measured(each time.Duration, results, bytes int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.sizer.measured(each, results, bytes)
+}
+
+func (f *flow[In, Out]) unmeasured() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.sizer.unmeasured()
+}
+
+// put lines results up and counts them; mu is held.
+func (f *flow[In, Out]) put(s *segment[In, Out]) {
+	f.ready.put(s)
+	f.done += len(s.values) - s.failed
+	for _, err := range s.errs {
+		if err != nil {
+			f.failed++
+			f.countFailure(err)
+		}
 	}
-	f.arrived++
-	f.ready.put(position, arrival[In, Out]{result: r, bytes: bytes})
-	if r.Err == nil {
-		f.done++
-	} else {
-		f.failed++
-		f.countFailure(r)
-	}
-	f.meter.add(f.now(), 1)
+	f.meter.add(f.now(), len(s.values))
 	f.news.give()
 }
 
 // countFailure stops the batch when it has failed often enough; mu is held.
-func (f *flow[In, Out]) countFailure(r Result[In, Out]) {
+func (f *flow[In, Out]) countFailure(err error) {
 	if f.limits.failures == 0 || f.stopped != nil {
 		return
 	}
 	const kept = 10
 	if len(f.failures) < kept {
-		f.failures = append(f.failures, r.Err)
+		f.failures = append(f.failures, err)
 	}
 	if f.failed >= f.limits.failures {
 		f.stop(&FailuresError{Limit: f.limits.failures, Errs: f.failures})
 	}
 }
 
-// next waits for the next result and frees its place in the window. It returns false at the end: when every input has had its
-// result, when ctx is done (at once), or when the batch was stopped and what had come in by then is handed out.
-func (f *flow[In, Out]) next(ctx context.Context) (r Result[In, Out], ok bool) {
+// take waits for the next results; each frees its place in the window by handed. It returns nil at the end: when every input has had
+// its result, when ctx is done (at once), or when the batch was stopped and what had come in by then is handed out.
+func (f *flow[In, Out]) take(ctx context.Context) *segment[In, Out] {
 	for ctx.Err() == nil {
+		if f.starved.Load() {
+			f.room.give()
+		}
 		f.mu.Lock()
 		if f.stopped != nil {
 			f.ready.skip()
 		}
-		if a, ok := f.ready.take(); ok {
-			f.out--
-			f.outBytes -= a.bytes
+		if s := f.ready.take(); s != nil {
 			f.mu.Unlock()
-			f.room.give()
-			return a.result, true
+			return s
 		}
-		ended := f.stopped != nil || f.over && f.out == 0
+		ended := f.stopped != nil || f.over && f.out.Load() == 0
 		f.mu.Unlock()
 		if ended || !f.news.wait(ctx) {
-			return r, false
+			return nil
 		}
 	}
-	return r, false
+	return nil
+}
+
+// handed frees the place of a result, and with the last one of a segment the bytes of all.
+func (f *flow[In, Out]) handed(s *segment[In, Out], i int) {
+	if i == len(s.values)-1 {
+		f.mu.Lock()
+		f.outBytes -= s.bytes
+		f.mu.Unlock()
+	}
+	if f.out.Add(-1) <= f.low && f.starved.Load() {
+		f.room.give()
+	}
 }
 
 // fail ends the batch early because of err; the first one counts.
@@ -283,7 +340,7 @@ func (f *flow[In, Out]) stop(err error) {
 		return
 	}
 	f.stopped = err
-	f.queue = nil
+	f.queue, f.forming = nil, nil
 	f.room.give()
 	f.work.give()
 	f.news.give()
@@ -294,7 +351,7 @@ func (f *flow[In, Out]) end() (stopped error, complete bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.meter.ended = f.now()
-	return f.stopped, f.over && f.out == 0
+	return f.stopped, f.over && f.out.Load() == 0
 }
 
 func (f *flow[In, Out]) progress() Progress {

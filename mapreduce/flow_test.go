@@ -5,42 +5,70 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/athoune/worker-machine/internal/wire"
 	"github.com/athoune/worker-machine/stream"
 )
 
-// taskOf is a task of so many bytes; its ID is only a number.
-func taskOf(id, bytes int) stream.Task {
-	return stream.Task{ID: strconv.Itoa(id), Payload: make([]byte, bytes)}
-}
-
-// outcomeIn brings the result of one task, which weighs bytes; its value is the ID.
-func outcomeIn(t *testing.T, f *flow[int, int], id, bytes int, err error) {
-	t.Helper()
-	it, ok := f.claim(strconv.Itoa(id), bytes)
-	if !ok {
-		t.Fatalf("task %d is not waiting", id)
+// ship takes what waits to be sent, as the sender does.
+func ship(ctx context.Context, f *flow[int, int]) (parcels []*parcel[int]) {
+	f.mu.Lock()
+	ready := f.forming != nil || len(f.queue) > 0
+	f.mu.Unlock()
+	if ready {
+		parcels = f.next(ctx)
 	}
-	f.resolve([]arrival[int, int]{{result: Result[int, int]{Index: it.index, Input: it.input, Value: id, Err: err}, bytes: it.bytes}})
+	return parcels
 }
 
-// feedTasks admits endless tasks as the feeder does; the count of admitted ones is returned.
-func feedTasks(ctx context.Context, f *flow[int, int], bytes int) *atomic.Int32 {
-	var n atomic.Int32
+// outcomeIn brings the result of one input, which weighs bytes; its value is the index.
+func outcomeIn(t *testing.T, f *flow[int, int], index, bytes int, err error) {
+	t.Helper()
+	for len(ship(t.Context(), f)) > 0 {
+	}
+	for id, p := range f.waiting {
+		if index < p.first || index >= p.first+len(p.inputs) {
+			continue
+		}
+		if len(p.inputs) > 1 {
+			id = wire.ItemID(id, index-p.first)
+		}
+		found, item := f.find(id)
+		if found != p || item != index-p.first || !p.take(item) {
+			t.Fatalf("input %d is not waiting", index)
+		}
+		s := &segment[int, int]{parcel: p, at: item, values: []int{index}, bytes: int64(bytes)}
+		if err != nil {
+			s.fail(0, err, 1)
+		}
+		f.resolve(p, s)
+		return
+	}
+	t.Fatalf("input %d is not waiting", index)
+}
+
+// handOut is the loop over the results for one of them.
+func handOut(ctx context.Context, f *flow[int, int]) (r Result[int, int], ok bool) {
+	s := f.take(ctx)
+	if s == nil {
+		return r, false
+	}
+	for i := range s.values {
+		f.handed(s, i)
+	}
+	return s.result(0), true
+}
+
+// feedInputs admits endless inputs as the feeder does; it returns how many were taken so far.
+func feedInputs(ctx context.Context, f *flow[int, int], bytes int) (taken func() int) {
 	go func() {
-		for id := 0; f.admit(ctx, id, taskOf(id, bytes)); id++ {
-			n.Add(1)
-			if !f.awaitPlace(ctx) {
-				return
-			}
+		for id := 0; f.admit(ctx, id, make([]byte, bytes)); id++ {
 		}
 	}()
-	return &n
+	return func() int { return f.progress().Submitted }
 }
 
 func TestFlowTakesNoMoreThanTheWindow(t *testing.T) {
@@ -65,26 +93,26 @@ func TestFlowTakesNoMoreThanTheWindow(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				ctx, cancel := context.WithCancel(t.Context())
 				f := newFlow[int, int](test.limits, time.Now)
-				n := feedTasks(ctx, f, test.bytes)
+				n := feedInputs(ctx, f, test.bytes)
 				synctest.Wait()
-				if got := int(n.Load()); got != test.want {
+				if got := n(); got != test.want {
 					t.Fatalf("%d tasks taken at first, want %d", got, test.want)
 				}
 				outcomeIn(t, f, 0, test.resultSize, nil)
 				synctest.Wait()
-				if got := int(n.Load()); got != test.want {
+				if got := n(); got != test.want {
 					t.Fatalf("%d tasks taken while a result waits, want still %d", got, test.want)
 				}
-				if r, ok := f.next(ctx); !ok || r.Index != 0 {
+				if r, ok := handOut(ctx, f); !ok || r.Index != 0 {
 					t.Fatalf("next gave %+v, %v", r, ok)
 				}
 				synctest.Wait()
-				if got := int(n.Load()); got != test.after {
+				if got := n(); got != test.after {
 					t.Fatalf("%d tasks taken once a result was handed out, want %d", got, test.after)
 				}
 				outcomeIn(t, f, test.after-1, test.resultSize, nil)
 				synctest.Wait()
-				if got := int(n.Load()); got != test.held {
+				if got := n(); got != test.held {
 					t.Fatalf("%d tasks taken while a result waits again, want %d", got, test.held)
 				}
 				cancel()
@@ -99,14 +127,14 @@ func TestFlowHandsOutInOrder(t *testing.T) {
 	for _, ordered := range []bool{false, true} {
 		f := newFlow[int, int](limits{window: 10, windowBytes: 1000, ordered: ordered}, time.Now)
 		for id := range 4 {
-			f.admit(ctx, id*10, taskOf(id, 1))
+			f.admit(ctx, id*10, []byte("x"))
 		}
 		f.finish()
 		for _, id := range []int{2, 0, 3, 1} {
 			outcomeIn(t, f, id, 1, nil)
 		}
 		var got []int
-		for r, ok := f.next(ctx); ok; r, ok = f.next(ctx) {
+		for r, ok := handOut(ctx, f); ok; r, ok = handOut(ctx, f) {
 			if r.Input != r.Index*10 {
 				t.Errorf("index %d has input %d", r.Index, r.Input)
 			}
@@ -119,8 +147,8 @@ func TestFlowHandsOutInOrder(t *testing.T) {
 		if !slices.Equal(got, want) {
 			t.Errorf("ordered %v: got %v, want %v", ordered, got, want)
 		}
-		if f.out != 0 || f.outBytes != 0 || len(f.waiting) != 0 {
-			t.Errorf("left over: %d inputs, %d bytes, %d waiting", f.out, f.outBytes, len(f.waiting))
+		if f.out.Load() != 0 || f.outBytes != 0 || len(f.waiting) != 0 {
+			t.Errorf("left over: %d inputs, %d bytes, %d waiting", f.out.Load(), f.outBytes, len(f.waiting))
 		}
 		if stopped, complete := f.end(); stopped != nil || !complete {
 			t.Errorf("ended with %v, complete %v", stopped, complete)
@@ -131,12 +159,13 @@ func TestFlowHandsOutInOrder(t *testing.T) {
 func TestFlowTakesASecondOutcomeOfATaskNotAtAll(t *testing.T) {
 	t.Parallel()
 	f := newFlow[int, int](limits{window: 10, windowBytes: 1000}, time.Now)
-	f.admit(t.Context(), 1, taskOf(0, 1))
+	f.admit(t.Context(), 1, []byte("x"))
+	p := f.next(t.Context())[0]
 	outcomeIn(t, f, 0, 1, nil)
-	if _, ok := f.claim("0", 1); ok {
+	if p, _ := f.find(p.id); p != nil {
 		t.Error("the second outcome of a task was taken")
 	}
-	if _, ok := f.claim("foreign", 1); ok {
+	if p, _ := f.find("foreign"); p != nil {
 		t.Error("the outcome of a foreign task was taken")
 	}
 }
@@ -157,18 +186,18 @@ func TestFlowGathersTasksForOneSend(t *testing.T) {
 			t.Parallel()
 			f := newFlow[int, int](limits{window: 1000, windowBytes: 1 << 30}, time.Now)
 			for id := range test.tasks {
-				f.admit(t.Context(), id, taskOf(id, test.bytes))
+				f.admit(t.Context(), id, make([]byte, test.bytes))
 			}
 			f.finish()
 			var got []int
-			id := 0
-			for tasks := f.chunk(t.Context()); len(tasks) > 0; tasks = f.chunk(t.Context()) {
-				got = append(got, len(tasks))
-				for _, task := range tasks {
-					if task.ID != strconv.Itoa(id) {
-						t.Fatalf("got task %s, want %d", task.ID, id)
+			index := 0
+			for parcels := f.next(t.Context()); len(parcels) > 0; parcels = f.next(t.Context()) {
+				got = append(got, len(parcels))
+				for _, p := range parcels {
+					if p.first != index || len(p.inputs) != 1 {
+						t.Fatalf("got %d inputs from %d, want one, %d", len(p.inputs), p.first, index)
 					}
-					id++
+					index++
 				}
 			}
 			if !slices.Equal(got, test.want) {
@@ -183,7 +212,7 @@ func TestFlowStopsAfterFailures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx := t.Context()
 		f := newFlow[int, int](limits{window: 6, windowBytes: 1000, ordered: true, failures: 2}, time.Now)
-		n := feedTasks(ctx, f, 1)
+		n := feedInputs(ctx, f, 1)
 		synctest.Wait()
 		outcomeIn(t, f, 1, 1, &stream.TaskError{Function: "f", TaskID: "one", Message: "first"})
 		outcomeIn(t, f, 5, 1, nil)
@@ -193,11 +222,11 @@ func TestFlowStopsAfterFailures(t *testing.T) {
 		}
 		outcomeIn(t, f, 3, 1, &stream.TaskError{Function: "f", TaskID: "two", Message: "second"})
 		synctest.Wait()
-		if got := n.Load(); got != 6 {
+		if got := n(); got != 6 {
 			t.Errorf("%d inputs taken, want 6", got)
 		}
 		var got []int
-		for r, ok := f.next(ctx); ok; r, ok = f.next(ctx) {
+		for r, ok := handOut(ctx, f); ok; r, ok = handOut(ctx, f) {
 			got = append(got, r.Index)
 		}
 		if want := []int{1, 3, 5}; !slices.Equal(got, want) {
@@ -212,8 +241,8 @@ func TestFlowStopsAfterFailures(t *testing.T) {
 		if !errors.As(stopped, &task) || task.TaskID != "one" {
 			t.Errorf("found task error %v in %v", task, stopped)
 		}
-		if tasks := f.chunk(ctx); tasks != nil {
-			t.Errorf("%d tasks would still be sent", len(tasks))
+		if parcels := f.next(ctx); parcels != nil {
+			t.Errorf("%d parcels would still be sent", len(parcels))
 		}
 	})
 }
@@ -223,15 +252,15 @@ func TestFlowEndsAtOnceWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		f := newFlow[int, int](limits{window: 2, windowBytes: 1000}, time.Now)
-		feedTasks(ctx, f, 1)
+		feedInputs(ctx, f, 1)
 		ended := make(chan string, 2)
 		go func() {
-			for len(f.chunk(ctx)) > 0 {
+			for len(f.next(ctx)) > 0 {
 			}
 			ended <- "sender"
 		}()
 		go func() {
-			_, ok := f.next(ctx)
+			_, ok := handOut(ctx, f)
 			ended <- fmt.Sprint("loop ", ok)
 		}()
 		synctest.Wait()

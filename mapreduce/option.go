@@ -4,11 +4,13 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/athoune/worker-machine/internal/wire"
 	"github.com/athoune/worker-machine/stream"
 )
 
 const (
-	defaultWindow      = 1000
+	defaultWindow      = 10_000
+	defaultChunk       = 1000
 	defaultWindowBytes = 64 << 20
 )
 
@@ -27,15 +29,22 @@ type limits struct {
 	windowBytes int64
 	ordered     bool
 	failures    int // stop after so many; 0 never
+	chunk       int // most inputs of one entry
 }
 
-// Window sets how many inputs may be taken whose results have not been handed out yet; the default is 1000. It bounds the memory
+// Window sets how many inputs may be taken whose results have not been handed out yet; the default is 10,000. It bounds the memory
 // of the client, the tasks of the batch in Redis and, with [InOrder], the results that wait for an earlier one.
 func Window(n int) Option { return func(o *options) { o.window = n } }
 
 // WindowBytes bounds what those inputs and their waiting results may weigh, encoded; the default is 64 MiB. One input that weighs
 // more than all of it goes alone. Results are counted as they come in, so the bound may be exceeded by those on their way.
 func WindowBytes(n int64) Option { return func(o *options) { o.windowBytes = n } }
+
+// Chunk sets how many inputs share an entry of the queue at most, up to 65,535; the default is 1000, and 1 gives each an entry of its own.
+// Inputs that gather while the last send is on its way are packed, as many as handlers take some two milliseconds for and no more
+// than 64 KiB or a sixteenth of the window; one that comes alone goes alone. Each keeps its own outcome, attempts and errors. With
+// [stream.Raw], the inputs of a chunk share memory in its handlers, and so do its results here: copy what you keep for long.
+func Chunk(n int) Option { return func(o *options) { o.chunk = n } }
 
 // InOrder hands out the results in the order of the inputs instead of as they come in. A slow task then holds back the results of
 // those after it, and, once the window is full of them, new inputs.
@@ -64,7 +73,7 @@ func TaskOptions(opts ...stream.Option) Option {
 }
 
 func newOptions(opts []Option) (options, error) {
-	o := options{limits: limits{window: defaultWindow, windowBytes: defaultWindowBytes}}
+	o := options{limits: limits{window: defaultWindow, windowBytes: defaultWindowBytes, chunk: defaultChunk}}
 	for _, opt := range opts {
 		opt(&o)
 	}
@@ -74,6 +83,9 @@ func newOptions(opts []Option) (options, error) {
 	}
 	if o.windowBytes < 1 {
 		errs = append(errs, fmt.Errorf("mapreduce: window of %d bytes: at least 1 is needed", o.windowBytes))
+	}
+	if o.chunk < 1 || o.chunk > wire.MaxItems {
+		errs = append(errs, fmt.Errorf("mapreduce: chunks of %d: 1 to %d are possible", o.chunk, wire.MaxItems))
 	}
 	if o.failures < 0 {
 		errs = append(errs, errors.New("mapreduce: stop after less than one failure: at least 1 is needed"))

@@ -17,6 +17,7 @@ import (
 
 	"github.com/athoune/worker-machine/group"
 	"github.com/athoune/worker-machine/internal/redistest"
+	"github.com/athoune/worker-machine/internal/wire"
 	"github.com/athoune/worker-machine/stream"
 )
 
@@ -78,6 +79,7 @@ func serve(ctx context.Context, client redis.UniversalClient, started chan<- int
 			return 0, context.Cause(ctx)
 		}
 	})
+	group.Handle(worker, poison, handlePoison)
 	group.Handle(worker, addBase, func(ctx context.Context, n int) (int, error) {
 		shared := group.Shared(ctx)
 		text, err := shared.Get(ctx, "base")
@@ -206,6 +208,24 @@ func labelled(t testing.TB, label string) []string {
 		}
 	}
 	return found
+}
+
+// stored is how many tasks lie in the queue of the tests, those in chunks included.
+func stored(t testing.TB, client redis.UniversalClient) (n int) {
+	t.Helper()
+	entries, err := client.XRange(t.Context(), "wm:{numbers}:tasks", "-", "+").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range entries {
+		value, _ := entry.Values[wire.Field].(string)
+		task, err := wire.DecodeValue([]byte(value))
+		if err != nil {
+			t.Fatal(err)
+		}
+		n += max(1, task.Items)
+	}
+	return n
 }
 
 // backlog is how many tasks lie in the queue of the tests.
