@@ -2,9 +2,7 @@ package conn
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"strconv"
 	"sync"
 	"time"
 
@@ -43,6 +41,7 @@ type GroupRead struct {
 type Reader struct {
 	client redis.UniversalClient
 	block  time.Duration
+	answer answer // of whoever reads
 
 	mu          sync.Mutex
 	node        *redis.Client
@@ -149,22 +148,18 @@ func (r *Reader) read(ctx context.Context, args []any, block time.Duration, keys
 	for _, after := range ids {
 		args = append(args, after)
 	}
-	cmd := once{redis.NewCmd(free, args...)}
-	if err = conn.Process(free, cmd); errors.Is(err, redis.Nil) {
-		return nil, nil
+	defer r.answer.reset()
+	var streams []Stream
+	// Not sent a second time by go-redis, nor decoded by it: it makes eight pieces of each entry.
+	if err = conn.DoRawWriteTo(free, &r.answer, args...).Err(); err == nil {
+		streams, err = r.answer.streams()
 	}
 	if err != nil {
 		r.drop(free, err)
 		return nil, fmt.Errorf("conn: %s %s: %w", args[0], keys[0], err)
 	}
-	return decodeStreams(cmd.Val())
+	return streams, nil
 }
-
-// once is a command that go-redis does not send a second time.
-type once struct{ *redis.Cmd }
-
-// NoRetry tells go-redis so.
-func (once) NoRetry() bool { return true }
 
 // begin reports false when the read was interrupted before it began.
 func (r *Reader) begin() bool {
@@ -236,62 +231,4 @@ func (r *Reader) drop(ctx context.Context, err error) {
 	if cluster, ok := r.client.(*redis.ClusterClient); ok && (redis.HasErrorPrefix(err, "MOVED") || IsUnblocked(err)) {
 		cluster.ReloadState(ctx)
 	}
-}
-
-// decodeStreams reads the answer of XREAD and XREADGROUP: a map in RESP3, pairs in RESP2.
-func decodeStreams(answer any) ([]Stream, error) {
-	switch pairs := answer.(type) {
-	case map[any]any:
-		streams := make([]Stream, 0, len(pairs))
-		for key, entries := range pairs {
-			streams = append(streams, decodeStream(key, entries))
-		}
-		return streams, nil
-	case []any:
-		streams := make([]Stream, 0, len(pairs))
-		for _, v := range pairs {
-			pair, ok := v.([]any)
-			if !ok || len(pair) != 2 {
-				return nil, errors.New("conn: read: unexpected answer of the server")
-			}
-			streams = append(streams, decodeStream(pair[0], pair[1]))
-		}
-		return streams, nil
-	case nil:
-		return nil, nil
-	default:
-		return nil, fmt.Errorf("conn: read: unexpected answer %T of the server", answer)
-	}
-}
-
-func decodeStream(key, entries any) Stream {
-	name, _ := key.(string)
-	rows, _ := entries.([]any)
-	stream := Stream{Key: name, Entries: make([]Entry, 0, len(rows))}
-	for _, row := range rows {
-		pair, _ := row.([]any)
-		if len(pair) < 2 {
-			continue
-		}
-		id, _ := pair[0].(string)
-		stream.Entries = append(stream.Entries, Entry{ID: id, Fields: decodeFields(pair[1])})
-	}
-	return stream
-}
-
-func decodeFields(v any) []string {
-	values, ok := v.([]any)
-	if !ok {
-		return nil
-	}
-	fields := make([]string, len(values))
-	for i, value := range values {
-		switch s := value.(type) {
-		case string:
-			fields[i] = s
-		case int64:
-			fields[i] = strconv.FormatInt(s, 10)
-		}
-	}
-	return fields
 }

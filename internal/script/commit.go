@@ -47,7 +47,7 @@ func (r *Runner) Commit(ctx context.Context, b CommitBatch) (late []int, err err
 	args := make([]any, 0, 5+len(stretches)+5*len(b.Items))
 	args = append(args, b.Group, b.Fence, b.Counter, len(b.Items), len(stretches)/2)
 	for i := range b.Items {
-		args = append(args, b.Items[i].Entry)
+		args = append(args, &b.Items[i].Entry) // a text would be allocated once more
 	}
 	args = append(args, stretches...)
 	if b.told() {

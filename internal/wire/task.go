@@ -148,7 +148,7 @@ func Decode(fields []string) (Task, error) {
 	newer := 0
 	for i := 0; i < len(fields); i += 2 {
 		if fields[i] == Field {
-			return DecodeValue([]byte(fields[i+1]))
+			return decodeText(fields[i+1])
 		}
 		newer = max(newer, version(fields[i]))
 	}
@@ -156,6 +156,26 @@ func Decode(fields []string) (Task, error) {
 		return Task{}, fmt.Errorf("%w (it is of version %d, this is version %d)", ErrNewer, newer, Version)
 	}
 	return Task{}, &MalformedError{Why: "a field named " + Field + " is needed; was it added by hand?"}
+}
+
+// keepTogether is up to which length of a payload the header may keep the text alive that both came in.
+const keepTogether = 1024
+
+// decodeText is [DecodeValue] for a text. The payload is a copy.
+func decodeText(value string) (Task, error) {
+	header, payload, ok := strings.Cut(value, "\n")
+	if !ok {
+		return Task{}, &MalformedError{Why: "a task is a header, a line end, and the payload"}
+	}
+	if len(payload) > keepTogether {
+		header = strings.Clone(header)
+	}
+	task, err := decodeHeader(header)
+	if err != nil {
+		return Task{}, err
+	}
+	task.Payload = []byte(payload)
+	return task, nil
 }
 
 // DecodeValue reads what [Task.Encode] wrote. The payload is a part of value, which must not change any more.
