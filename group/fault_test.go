@@ -58,11 +58,11 @@ func TestLostRepliesOfFetchAndCommit(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			const tasks = 1600
+			const some = 400
+			tasks := 0
 			r := newRig(t)
 			proxy := redistest.NewProxy(t, r.server)
 			reply := r.reply()
-			r.addMany(tasks, reply)
 			cut := cutEach(proxy, test.lose, test.match)
 			var calls tally
 			cfg := group.Config{Concurrency: 2, Lease: time.Minute}
@@ -71,15 +71,16 @@ func TestLostRepliesOfFetchAndCommit(t *testing.T) {
 				<-time.After(4 * time.Millisecond) // so that few tasks share a round trip
 				return task.Payload, nil
 			}))
-			redistest.Eventually(t, 2*time.Minute, func() bool { return len(r.outcomes(reply)) == tasks || t.Failed() }, "all tasks are done")
+			for cut.Load() < test.lose && !t.Failed() { // on a slow machine more tasks share a round trip
+				r.addMany(some, reply)
+				tasks += some
+				redistest.Eventually(t, 2*time.Minute, func() bool { return len(r.outcomes(reply)) == tasks || t.Failed() }, "all tasks are done")
+			}
 			r.empty(longer)
 			checkOnce(t, r, reply, tasks)
 			t.Logf("lost replies: %d; handler calls: %d of %d tasks", cut.Load(), calls.sum(), tasks)
 			if calls.sum() != tasks {
 				t.Errorf("handler calls: got %d, want each task once", calls.sum())
-			}
-			if cut.Load() < test.lose*4/5 {
-				t.Errorf("lost replies: got %d, want about %d", cut.Load(), test.lose)
 			}
 		})
 	}

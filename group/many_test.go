@@ -161,7 +161,7 @@ func TestWaitingQueuesAreReadInTheirOrder(t *testing.T) {
 	gate := make(chan struct{})
 	var mu sync.Mutex
 	var order []string
-	start(t, f.store, group.Config{Queues: f.queues, Concurrency: 2, Strict: true}, handle(
+	start(t, f.store, group.Config{Queues: f.queues, Concurrency: 1, Strict: true}, handle(
 		func(_ context.Context, task group.Task) ([]byte, error) {
 			<-gate
 			mu.Lock()
@@ -171,8 +171,8 @@ func TestWaitingQueuesAreReadInTheirOrder(t *testing.T) {
 		}))
 	eventually(t, func() bool {
 		pending, err := f.redis.XPending(t.Context(), f.keys[3].Tasks(), "workers").Result()
-		return err == nil && pending.Count == 2
-	}, "two tasks of the first queue are taken in hand")
+		return err == nil && pending.Count == 1
+	}, "a task of the first queue is taken in hand")
 	for _, i := range []int{50, 90} {
 		if pending, err := f.redis.XPending(t.Context(), f.keys[i].Tasks(), "workers").Result(); err == nil && pending.Count > 0 {
 			t.Errorf("queue %d: %d tasks are in hand, and there is no slot for them", i, pending.Count)
