@@ -15,7 +15,7 @@ import (
 	"github.com/athoune/worker-machine/stream"
 )
 
-// TestStorm maps numbers while faults of many kinds hit workers, connections, groups and the server in an
+// TestStorm maps numbers, packed or (every second seed) one by one, while faults of many kinds hit workers, connections, groups and the server in an
 // order that depends on a seed alone: each input has its one right result, Redis recorded each task once, and nothing is left.
 // None of the faults loses data, so the counts of Redis must be exact.
 func TestStorm(t *testing.T) {
@@ -25,7 +25,7 @@ func TestStorm(t *testing.T) {
 			t.Parallel()
 			beside(t)
 			s := startStorm(t, seed)
-			s.run(s.begin())
+			s.run(s.begin(int(seed % 2)))
 		})
 	}
 }
@@ -143,8 +143,8 @@ func (s *storm) blow(ctx context.Context) {
 	}
 }
 
-// begin begins to map numbers to what [mixed] makes of them, until it is enough.
-func (s *storm) begin() (batch *mapreduce.Batch[int, int], enough func()) {
+// begin begins to map numbers to what [mixed] makes of them, until it is enough; chunk is as for [mapreduce.Chunk], 0 for the default.
+func (s *storm) begin(chunk int) (batch *mapreduce.Batch[int, int], enough func()) {
 	client := openClient(s.t, openStore(s.t, s.proxy.Client(s.t), ""), stream.ClientConfig{})
 	calm := make(chan struct{})
 	inputs := func(yield func(int) bool) {
@@ -156,7 +156,11 @@ func (s *storm) begin() (batch *mapreduce.Batch[int, int], enough func()) {
 			}
 		}
 	}
-	return mapreduce.Map(s.t.Context(), client, mixed, inputs, mapreduce.Window(2000)), func() { close(calm) }
+	options := []mapreduce.Option{mapreduce.Window(2000)}
+	if chunk > 0 {
+		options = append(options, mapreduce.Chunk(chunk))
+	}
+	return mapreduce.Map(s.t.Context(), client, mixed, inputs, options...), func() { close(calm) }
 }
 
 // run takes the results while the storm blows, and checks them.
@@ -216,7 +220,7 @@ func (s *storm) settle(done, failed int) {
 	if n := s.b.client.XLen(ctx, keys.Tasks()).Val(); n != 0 {
 		s.t.Errorf("%d entries are left", n)
 	}
-	for _, key := range []string{keys.Due(), keys.Body(), keys.Crashes()} {
+	for _, key := range []string{keys.Due(), keys.Body(), keys.Crashes(), keys.Chunks()} {
 		if s.b.client.Exists(ctx, key).Val() != 0 {
 			s.t.Errorf("%s is left", key)
 		}
