@@ -207,8 +207,7 @@ func (r *runner) work() (more bool) {
 			more = r.end(nil, newPanicError(value))
 			return
 		}
-		r.end(nil, newPanicError(errGoexit)) // and with it this goroutine
-		r.chunk.ticket()
+		r.end(nil, newPanicError(errGoexit)) // and with it this goroutine: the watcher finds another one
 	}()
 	c := r.chunk
 	for {

@@ -16,7 +16,7 @@ func BenchmarkMap(b *testing.B) {
 	for name, opts := range map[string][]mapreduce.Option{
 		"as-they-come":  nil,
 		"in-order":      {mapreduce.InOrder()},
-		"window-10000":  {mapreduce.Window(10_000)},
+		"unpacked":      {mapreduce.Chunk(1)},
 		"window-of-one": {mapreduce.Window(1)},
 	} {
 		b.Run(name, func(b *testing.B) {
