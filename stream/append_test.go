@@ -139,3 +139,31 @@ func TestALoneCallerWithoutTheRightToWatch(t *testing.T) {
 	}
 	wantStored(t, rdb, 10)
 }
+
+func TestManyQueuesShareFewConnections(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Start(t).Client(t)
+	const queues, rounds = 200, 3
+	client := newClient(t, rdb, stream.ClientConfig{})
+	for range rounds {
+		for i := range queues {
+			f := stream.Func[string, string]{Name: "echo", Queue: "q" + strconv.Itoa(i)}
+			if _, err := f.Enqueue(t.Context(), client, "x"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	connections := func() int { return strings.Count(rdb.ClientList(t.Context()).Val(), "\n") }
+	if n := connections(); n < 8 || n > 12 { // lines, the pool of the Store, the test's own
+		t.Errorf("%d connections for %d queues", n, queues)
+	}
+	for i := range queues {
+		if n := length(t, rdb, wire.NewKeys("wm", "q"+strconv.Itoa(i)).Tasks()); n != rounds {
+			t.Errorf("queue %d: stored %d, want %d", i, n, rounds)
+		}
+	}
+	if err := client.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+	eventually(t, func() bool { return connections() <= 4 }, "the client closes its connections")
+}

@@ -54,10 +54,12 @@ func (c *ClientConfig) check() error {
 }
 
 // Client puts tasks into queues and waits for outcomes. It is safe for concurrent use; enqueues that come while one is on its way
-// share the next round trip.
+// share the next round trip. Beside the connections of its [Store] it keeps up to eight of its own, for the queues it used last, but none on
+// a cluster; those that are idle for a minute are closed.
 type Client struct {
 	store *Store
 	cfg   ClientConfig
+	lines *lines
 
 	mu      sync.Mutex
 	lanes   map[string]*lane
@@ -77,7 +79,7 @@ func NewClient(store *Store, cfg ClientConfig) (*Client, error) {
 	cfg.RetryFor = orDefault(cfg.RetryFor, 10*time.Second)
 	cfg.LaneTTL = orDefault(cfg.LaneTTL, 24*time.Hour)
 	cfg.ReplyTTL = orDefault(cfg.ReplyTTL, time.Minute)
-	return &Client{store: store, cfg: cfg, lanes: make(map[string]*lane), callers: make(map[string]*caller)}, nil
+	return &Client{store: store, cfg: cfg, lines: newLines(store), lanes: make(map[string]*lane), callers: make(map[string]*caller)}, nil
 }
 
 // Store is where the client's queues lie.
@@ -87,7 +89,7 @@ func (c *Client) Store() *Store { return c.store }
 // at most, also when Redis does not answer.
 func (c *Client) Close(ctx context.Context) error {
 	c.mu.Lock()
-	callers, lanes := c.callers, c.lanes
+	callers := c.callers
 	c.callers, c.lanes, c.closed = nil, nil, true
 	c.mu.Unlock()
 	closed := make(chan error, len(callers))
@@ -98,10 +100,7 @@ func (c *Client) Close(ctx context.Context) error {
 	for range callers {
 		errs = append(errs, <-closed)
 	}
-	for _, l := range lanes {
-		errs = append(errs, l.close())
-	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, c.lines.close())...)
 }
 
 // lane is the client's producer lane of a queue.
@@ -116,10 +115,7 @@ func (c *Client) lane(queue string) (*lane, error) {
 		if err := wire.CheckName("queue", queue); err != nil {
 			return nil, fmt.Errorf("stream: %w", err)
 		}
-		var err error
-		if l, err = newLane(c, queue); err != nil {
-			return nil, err
-		}
+		l = newLane(c, queue)
 		c.lanes[queue] = l
 	}
 	return l, nil

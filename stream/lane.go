@@ -8,10 +8,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 
-	"github.com/athoune/worker-machine/internal/conn"
 	"github.com/athoune/worker-machine/internal/script"
 	"github.com/athoune/worker-machine/internal/wire"
 )
@@ -25,18 +23,16 @@ type lane struct {
 	client *Client
 	queue  string
 	keys   wire.Keys
-	line   *conn.Line // nil on a cluster
 
 	mu       sync.Mutex
 	waiting  []*ticket
 	busy     bool // somebody flushes, and will look at waiting when done
 	watchers map[*Session]struct{}
-	closed   bool // with its client
 
-	batch   []*ticket   // who flushes has this and the next two
-	call    script.Lane // what is to be sent, or was
-	watched string      // the lane whose key the line watches
-	blind   bool        // it may not watch
+	batch []*ticket   // who flushes has this and the next three
+	call  script.Lane // what is to be sent, or was
+	line  *line       // of the call, nil where it goes through the pool
+	blind bool        // it may not watch
 
 	state sync.Mutex // guards what follows; only who flushes writes it, but for stale
 	id    string
@@ -72,18 +68,11 @@ type ticket struct {
 // place is what became of one task.
 func (t *ticket) place(i int) script.Place { return t.stored.Place(t.first + i) }
 
-func newLane(client *Client, queue string) (*lane, error) {
-	l := &lane{
+func newLane(client *Client, queue string) *lane {
+	return &lane{
 		client: client, queue: queue, keys: client.store.Keys(queue),
 		id: NewID(), next: 1, used: time.Now(), watchers: make(map[*Session]struct{}),
 	}
-	if from, ok := client.store.client.(*redis.Client); ok {
-		var err error
-		if l.line, err = client.store.newLine(from); err != nil {
-			return nil, fmt.Errorf("stream: connection for queue %s: %w", queue, err)
-		}
-	}
-	return l, nil
 }
 
 // store waits until the ticket's tasks are stored or refused, or ctx is done.
@@ -119,11 +108,18 @@ func (l *lane) store(ctx context.Context, t *ticket) error {
 // lead makes the next call in the goroutine of a caller: a lone one has nobody to share it with, and to wake another goroutine takes longer
 // than Redis does. It tries once: what that leaves open, also when the caller leaves meanwhile, another goroutine goes on with.
 func (l *lane) lead(ctx context.Context) {
-	if ctx.Done() != nil && (l.line == nil || !l.isKnown()) { // nothing could be given up
+	if ctx.Done() != nil && !l.isKnown() { // nothing could be given up
 		go l.run()
 		return
 	}
 	l.prepare(l.take())
+	if ctx.Done() != nil && l.line == nil { // the same
+		go func() {
+			l.flush()
+			l.run()
+		}()
+		return
+	}
 	try := attempts{began: time.Now()}
 	release := func() {}
 	if ctx.Done() != nil {
@@ -172,7 +168,8 @@ func (l *lane) run() {
 		if len(batch) == 0 {
 			return
 		}
-		l.flush(batch)
+		l.prepare(batch)
+		l.flush()
 	}
 }
 
@@ -194,10 +191,9 @@ func (l *lane) take() []*ticket {
 	return l.batch
 }
 
-// flush stores the tasks of some tickets by one script call, and tells each what became of it.
-func (l *lane) flush(batch []*ticket) {
-	ctx := batch[0].ctx
-	l.prepare(batch)
+// flush makes the call that is prepared, and tells each ticket of the batch what became of it.
+func (l *lane) flush() {
+	ctx := l.batch[0].ctx
 	try := attempts{began: time.Now()}
 	stored, err := l.try(ctx)
 	l.finish(l.settle(ctx, &try, stored, err))
@@ -205,6 +201,7 @@ func (l *lane) flush(batch []*ticket) {
 
 // prepare makes the call of a batch.
 func (l *lane) prepare(batch []*ticket) {
+	l.line = l.client.lines.take(l)
 	call := &l.call
 	clear(call.Tasks)
 	call.Tasks, call.Replicas, call.Limit = call.Tasks[:0], 0, l.client.cfg.MaxQueue
@@ -219,6 +216,8 @@ func (l *lane) prepare(batch []*ticket) {
 
 // finish tells the tickets of the batch what became of them.
 func (l *lane) finish(stored script.Stored, err error) {
+	l.client.lines.put(l.line)
+	l.line = nil
 	at := 0
 	for i, t := range l.batch {
 		t.stored, t.first, t.lane, t.err = stored, at, l.call.ID, err
@@ -249,7 +248,7 @@ func (l *lane) try(ctx context.Context) (script.Stored, error) {
 	}
 	switch {
 	case err == nil && stored.Watched:
-		l.watched = call.ID
+		l.line.watched = call.ID
 	case err == nil && call.Watch && !stored.Gap:
 		l.blind = true
 	case err != nil && stored.Value != "": // refused, and numbered all the same
@@ -266,8 +265,8 @@ func (l *lane) isLone() bool {
 
 // append makes the call without a script, where the call before has prepared it.
 func (l *lane) append(ctx context.Context) (script.Stored, error) {
-	ready := l.call.Watch && l.watched == l.call.ID && l.call.TTL == 0
-	l.watched = ""
+	ready := l.call.Watch && l.line.watched == l.call.ID && l.call.TTL == 0
+	l.line.watched = ""
 	if !ready {
 		return script.Stored{}, script.ErrNotWatched
 	}
@@ -415,25 +414,8 @@ func (l *lane) watch(s *Session) {
 	l.watchers[s] = struct{}{}
 }
 
-func (l *lane) leave(s *Session) error {
+func (l *lane) leave(s *Session) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.watchers, s)
-	return l.hangUp()
-}
-
-// close ends the connection, once no session needs it any more.
-func (l *lane) close() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.closed = true
-	return l.hangUp()
-}
-
-// hangUp closes the connection that nobody needs. mu is held.
-func (l *lane) hangUp() error {
-	if l.line == nil || !l.closed || len(l.watchers) > 0 {
-		return nil
-	}
-	return l.client.store.closeLine(l.line)
 }

@@ -443,7 +443,8 @@ func (s *Session) remove(ctx context.Context) error {
 	if delErr := s.client.store.writer.Del(ctx, s.keys.Reply(s.id), s.keys.Context(s.id)).Err(); delErr != nil {
 		err = errors.Join(err, fmt.Errorf("stream: close session %s: %w", s.id, delErr))
 	}
-	return errors.Join(err, s.lane.leave(s), s.reader.Close())
+	s.lane.leave(s)
+	return errors.Join(err, s.reader.Close())
 }
 
 // signal wakes one waiter, now or later.

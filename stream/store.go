@@ -43,8 +43,9 @@ type Store struct {
 	group   string
 	logger  *zap.Logger
 
-	mu    sync.Mutex
-	lines map[*conn.Line]struct{} // of clients that are not closed
+	mu     sync.Mutex
+	lines  map[*conn.Line]struct{} // of clients that are not closed
+	closed bool
 }
 
 // NewStore returns a Store on a client that the caller owns and closes after [Store.Close]. It dials nothing, so it
@@ -76,6 +77,7 @@ func NewStore(client redis.UniversalClient, cfg Config) (*Store, error) {
 func (s *Store) Close() error {
 	s.mu.Lock()
 	lines := slices.Collect(maps.Keys(s.lines))
+	s.closed = true
 	s.mu.Unlock()
 	errs := []error{s.writer.Close()}
 	for _, line := range lines {
@@ -86,12 +88,15 @@ func (s *Store) Close() error {
 
 // newLine makes a connection that is closed with the Store, if not before.
 func (s *Store) newLine(from *redis.Client) (*conn.Line, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, ErrClosed
+	}
 	line, err := conn.NewLine(from)
 	if err != nil {
 		return nil, err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.lines == nil {
 		s.lines = make(map[*conn.Line]struct{})
 	}
