@@ -201,10 +201,10 @@ func (e serverError) Error() string { return string(e) }
 // RedisError marks it.
 func (serverError) RedisError() {}
 
-// Bounds of what is believed.
+// Bounds of what is believed. What lanes are answered is far below.
 const (
 	mostDepth  = 8       // of answers in answers
-	mostLength = 1 << 29 // of a text; an array has far less
+	mostLength = 1 << 20 // of a text or an array
 )
 
 var errProtocol = errors.New("unexpected answer of the server")
@@ -215,7 +215,7 @@ func readAnswer(in *bufio.Reader, depth int) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(line) < 3 || depth > mostDepth {
+	if len(line) < 3 || line[len(line)-2] != '\r' || depth > mostDepth {
 		return nil, errProtocol
 	}
 	switch string(line) {
@@ -224,35 +224,37 @@ func readAnswer(in *bufio.Reader, depth int) (any, error) {
 	case "+QUEUED\r\n":
 		return "QUEUED", nil
 	}
-	kind, text := line[0], string(line[1:len(line)-2])
+	kind, text := line[0], line[1:len(line)-2]
 	switch kind {
 	case '+':
-		return text, nil
+		return string(text), nil
 	case '-':
 		return serverError(text), nil
 	case '_':
 		return nil, nil
-	}
-	n, err := strconv.ParseInt(text, 10, 64)
-	if err != nil || n > mostLength && kind != ':' {
+	case ':', '$', '*':
+		return readSized(in, kind, text, depth)
+	default:
 		return nil, errProtocol
 	}
-	return readSized(in, kind, n, depth)
 }
 
 // readSized reads what a number says: itself, or so much that follows; -1 is nothing.
-func readSized(in *bufio.Reader, kind byte, n int64, depth int) (any, error) {
+func readSized(in *bufio.Reader, kind byte, text []byte, depth int) (any, error) {
+	n, err := strconv.ParseInt(string(text), 10, 64)
 	switch {
+	case err != nil:
+		return nil, errProtocol
 	case kind == ':':
 		return n, nil
-	case n < 0:
+	case n == -1:
 		return nil, nil
+	case n < 0 || n > mostLength:
+		return nil, errProtocol
 	case kind == '$':
 		return readText(in, n)
-	case kind == '*':
-		return readArray(in, n, depth+1)
 	default:
-		return nil, errProtocol
+		return readArray(in, n, depth+1)
 	}
 }
 
@@ -272,6 +274,9 @@ func readText(in *bufio.Reader, n int64) (string, error) {
 	text := make([]byte, n+2)
 	if _, err := io.ReadFull(in, text); err != nil {
 		return "", err
+	}
+	if string(text[n:]) != "\r\n" {
+		return "", errProtocol
 	}
 	return string(text[:n]), nil
 }
