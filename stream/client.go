@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/athoune/worker-machine/internal/wire"
@@ -21,9 +22,12 @@ const (
 type ClientConfig struct {
 	MaxPayload int           // most bytes of an encoded input; default 1 MiB, at most 64 MiB
 	MaxQueue   int64         // most tasks of a queue, waiting, running and delayed; 0 is no limit. Above it: [ErrQueueFull]
-	RetryFor   time.Duration // how long an enqueue goes on while Redis does not answer; default 10s
 	LaneTTL    time.Duration // how long Redis remembers what an idle client has stored; default 24h
 	ReplyTTL   time.Duration // how long outcomes outlive a client that died; default 1m, at least 3s
+
+	// RetryFor is how long an enqueue goes on while Redis does not answer; default 10s. While Redis answers other enqueues or sessions of
+	// this client it is not away, and the time counts from its last answer; but no enqueue goes on for more than four times as long.
+	RetryFor time.Duration
 
 	// OnLoss is called when Redis has lost tasks of a queue that it had acknowledged, as a restart without data or a failover to a
 	// stale replica does. Calls and maps send theirs again by themselves; what was fired and forgotten is gone. It must not block.
@@ -60,6 +64,8 @@ type Client struct {
 	store *Store
 	cfg   ClientConfig
 	lines *lines
+	made  time.Time
+	heard atomic.Int64 // when Redis last answered anything, in ns since made
 
 	mu      sync.Mutex
 	lanes   map[string]*lane
@@ -79,7 +85,7 @@ func NewClient(store *Store, cfg ClientConfig) (*Client, error) {
 	cfg.RetryFor = orDefault(cfg.RetryFor, 10*time.Second)
 	cfg.LaneTTL = orDefault(cfg.LaneTTL, 24*time.Hour)
 	cfg.ReplyTTL = orDefault(cfg.ReplyTTL, time.Minute)
-	return &Client{store: store, cfg: cfg, lines: newLines(store), lanes: make(map[string]*lane), callers: make(map[string]*caller)}, nil
+	return &Client{store: store, cfg: cfg, lines: newLines(store), made: time.Now(), lanes: make(map[string]*lane), callers: make(map[string]*caller)}, nil
 }
 
 // Store is where the client's queues lie.
@@ -119,6 +125,18 @@ func (c *Client) lane(queue string) (*lane, error) {
 		c.lanes[queue] = l
 	}
 	return l, nil
+}
+
+// hear notes that Redis has answered a lane or a session.
+func (c *Client) hear() { c.heard.Store(int64(time.Since(c.made))) }
+
+// mostRetries is for how many times RetryFor a call goes on at most, while others are answered.
+const mostRetries = 4
+
+// isLate tells whether a call that began then, and had no answer, is to be given up.
+func (c *Client) isLate(began time.Time) bool {
+	took, silent := time.Since(began), time.Since(c.made)-time.Duration(c.heard.Load())
+	return min(took, silent) >= c.cfg.RetryFor || took >= mostRetries*c.cfg.RetryFor
 }
 
 // lost tells the user that Redis lost acknowledged tasks.

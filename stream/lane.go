@@ -286,7 +286,7 @@ func (l *lane) settle(ctx context.Context, try *attempts, stored script.Stored, 
 		default:
 			v := judge(err, l.client.store.cluster())
 			try.maybe = try.maybe || v == unsure
-			if v >= refused && !try.maybe || time.Since(try.began) >= l.client.cfg.RetryFor {
+			if v >= refused && (!try.maybe || time.Since(try.began) >= l.client.cfg.RetryFor) || l.client.isLate(try.began) {
 				return script.Stored{}, l.giveUp(err, v, try.maybe)
 			}
 			l.client.store.logger.Debug("enqueue goes on", zap.String("queue", l.queue), zap.Int("attempt", try.n+1), zap.Error(err))
@@ -317,6 +317,7 @@ func (l *lane) number(call *script.Lane) {
 }
 
 func (l *lane) stored(ctx context.Context, stored *script.Stored) {
+	l.client.hear()
 	l.state.Lock()
 	l.next, l.value, l.used = stored.Last+1, stored.Value, time.Now()
 	if l.call.TTL > 0 {

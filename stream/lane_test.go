@@ -1,6 +1,7 @@
 package stream_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -417,4 +418,34 @@ func TestAScriptFlushGoesUnnoticed(t *testing.T) {
 		}
 	}
 	wantStored(t, rdb, 5)
+}
+
+// TestACallGoesOnWhileOthersAreAnswered loses the answers of one lane for longer than RetryFor, while those of a session come.
+func TestACallGoesOnWhileOthersAreAnswered(t *testing.T) {
+	t.Parallel()
+	const retryFor = 2 * time.Second // sessions look every second
+	for name, c := range map[string]struct {
+		silent time.Duration
+		want   error
+	}{
+		"until they are answered again":  {retryFor * 5 / 2, nil},
+		"for a few times RetryFor, then": {20 * retryFor, stream.ErrUnknownOutcome},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := redistest.StartTCP(t)
+			proxy := redistest.NewProxy(t, server)
+			session := openSession(t, newClient(t, proxy.Client(t), stream.ClientConfig{RetryFor: retryFor}))
+			began := time.Now()
+			proxy.CutAfterRequest(func(request []byte) bool {
+				return isCall(request) && !bytes.Contains(request, []byte(":context:")) && time.Since(began) < c.silent
+			})
+			_, err := session.Send(t.Context(), stream.Task{Function: "echo"})
+			took := time.Since(began)
+			if !errors.Is(err, c.want) || took < min(c.silent, 4*retryFor) || took > 8*retryFor {
+				t.Errorf("got %v after %v, want %v", err, took, c.want)
+			}
+			wantStored(t, server.Client(t), 1)
+		})
+	}
 }

@@ -28,6 +28,7 @@ func (s *Session) tail(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		s.client.hear()
 		if len(entries) == 0 {
 			continue
 		}
@@ -165,6 +166,7 @@ func (s *Session) heard(err error) {
 	switch now := time.Now(); {
 	case err == nil:
 		s.answered, s.outage = now, nil
+		s.client.hear()
 	case now.Sub(s.answered) >= s.client.cfg.RetryFor:
 		s.answered, s.outage = now, fmt.Errorf("%w: %w", ErrUnavailable, err)
 		s.signal(s.wake)

@@ -116,7 +116,7 @@ func (s *Session) create(ctx context.Context) error {
 			return fmt.Errorf("%w: redis refuses to store more: %w", ErrQueueFull, err)
 		case v == refused:
 			return err
-		case time.Since(began) > s.client.cfg.RetryFor:
+		case s.client.isLate(began):
 			return fmt.Errorf("%w: %w", ErrUnavailable, err)
 		}
 		pause(ctx, backoff(attempt))
