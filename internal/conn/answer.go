@@ -11,13 +11,19 @@ import (
 
 const (
 	growAtLeast  = 64 << 10  // bytes
-	keepBuffer   = 1 << 20   // a larger one is not kept for the next answer
-	keepTogether = 256 << 10 // entries of a larger answer are copied one by one: a task that runs for long keeps its own entry only
+	keepBuffer   = 4 << 20   // a larger one is not kept for the next answer
+	keepTogether = 256 << 10 // the IDs of a larger answer are copied: they are kept for as long as their tasks run
+	largeText    = 4 << 10   // bytes of a text that gets memory of its own at once
 	deepest      = 8         // arrays in arrays, of what is skipped
+	lineEnd      = "\r\n"
 )
 
-// answer takes an answer as it comes.
-type answer struct{ bytes []byte }
+// answer takes an answer as it comes. Large texts are kept apart, so that they are copied once and never moved.
+type answer struct {
+	bytes   []byte   // without the large texts
+	large   []string // these, in their order
+	scratch []byte
+}
 
 // Write takes a line.
 func (a *answer) Write(p []byte) (int, error) {
@@ -28,6 +34,13 @@ func (a *answer) Write(p []byte) (int, error) {
 // ReadFrom takes a text. It grows with what comes, whatever length was announced.
 func (a *answer) ReadFrom(r io.Reader) (total int64, err error) {
 	limited, ok := r.(*io.LimitedReader)
+	if ok && limited.N-int64(len(lineEnd)) >= largeText {
+		if total, err = a.readLarge(limited); errors.Is(err, io.EOF) {
+			return total, nil // as below: who copies sees that it is too short
+		} else if err != nil {
+			return total, err
+		}
+	}
 	for {
 		room := growAtLeast
 		if ok {
@@ -49,8 +62,31 @@ func (a *answer) ReadFrom(r io.Reader) (total int64, err error) {
 	}
 }
 
+// readLarge takes a large text without the line end behind it.
+func (a *answer) readLarge(r *io.LimitedReader) (total int64, err error) {
+	if a.scratch == nil {
+		a.scratch = make([]byte, growAtLeast)
+	}
+	size := r.N - int64(len(lineEnd))
+	var text strings.Builder
+	for total < size {
+		if text.Len() == text.Cap() {
+			text.Grow(int(min(size-total, int64(max(keepBuffer, text.Len())))))
+		}
+		n, err := r.Read(a.scratch[:min(size-total, int64(len(a.scratch)), int64(text.Cap()-text.Len()))])
+		text.Write(a.scratch[:n])
+		if total += int64(n); err != nil {
+			return total, err
+		}
+	}
+	a.large = append(a.large, text.String())
+	return total, nil
+}
+
 // reset makes room for the next answer.
 func (a *answer) reset() {
+	clear(a.large)
+	a.large = a.large[:0]
 	if cap(a.bytes) > keepBuffer {
 		a.bytes = nil
 	}
@@ -58,9 +94,9 @@ func (a *answer) reset() {
 }
 
 // streams reads what XREAD or XREADGROUP answered: a map in RESP3, pairs in RESP2, nothing, or an error of the server. Nothing of what it
-// returns lies in the buffer.
+// returns lies in the buffer, but all fields that are not large lie in one piece of memory: who keeps a part of one for long copies it.
 func (a *answer) streams() ([]Stream, error) {
-	p := parser{text: string(a.bytes)}
+	p := parser{text: string(a.bytes), large: a.large}
 	streams, err := p.streams()
 	if err != nil {
 		return nil, err
@@ -68,25 +104,17 @@ func (a *answer) streams() ([]Stream, error) {
 	if len(a.bytes) > keepTogether {
 		for _, s := range streams {
 			for i := range s.Entries {
-				s.Entries[i].detach()
+				s.Entries[i].ID = strings.Clone(s.Entries[i].ID)
 			}
 		}
 	}
 	return streams, nil
 }
 
-// detach makes the entry share no memory with others.
-func (e *Entry) detach() {
-	e.ID = strings.Clone(e.ID)
-	e.Fields = slices.Clone(e.Fields)
-	for i, field := range e.Fields {
-		e.Fields[i] = strings.Clone(field)
-	}
-}
-
 // parser reads RESP2 and RESP3. What it returns are parts of text.
 type parser struct {
 	text   string
+	large  []string // what was left out of text
 	fields []string // of all entries
 }
 
@@ -256,11 +284,24 @@ func (p *parser) value() (string, error) {
 // body takes a text of the length that head tells.
 func (p *parser) body(head string) (string, error) {
 	n, err := strconv.Atoi(head)
-	if err != nil || n < 0 || n > len(p.text)-2 || p.text[n:n+2] != "\r\n" {
+	if err != nil || n < 0 {
 		return "", errProtocol
 	}
-	body := p.text[:n]
-	p.text = p.text[n+2:]
+	body, within := "", n
+	if len(p.large) > 0 && len(p.large[0]) == n {
+		body, within, p.large = p.large[0], 0, p.large[1:]
+	}
+	rest, ok := "", false
+	if within <= len(p.text) {
+		rest, ok = strings.CutPrefix(p.text[within:], lineEnd)
+	}
+	if !ok {
+		return "", errProtocol
+	}
+	if within > 0 {
+		body = p.text[:within]
+	}
+	p.text = rest
 	return body, nil
 }
 

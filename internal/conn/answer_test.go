@@ -94,10 +94,10 @@ func TestBrokenAnswersAreErrors(t *testing.T) {
 	}
 }
 
-// TestWhatWasReadLiesInNoBuffer overwrites the buffer, and holds that entries of a large answer are pieces of their own.
+// TestWhatWasReadLiesInNoBuffer overwrites the buffer, and holds that IDs of a large answer are pieces of their own.
 func TestWhatWasReadLiesInNoBuffer(t *testing.T) {
 	t.Parallel()
-	for _, size := range []int{10, keepTogether} {
+	for _, size := range []int{10, keepBuffer} {
 		text := canned(5, size)
 		a := answer{bytes: []byte(text)}
 		got, err := a.streams()
@@ -129,7 +129,7 @@ func canned(entries, size int) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "*1\r\n*2\r\n$12\r\nwm:{q}:tasks\r\n*%d\r\n", entries)
 	for i := range entries {
-		fmt.Fprintf(&b, "*2\r\n$15\r\n1790000000000-%d\r\n*2\r\n$2\r\nv1\r\n$%d\r\n%s\r\n", i%10, size, strings.Repeat("x", size))
+		fmt.Fprintf(&b, "*2\r\n$15\r\n1790000000000-%d\r\n*2\r\n$2\r\nv1\r\n$%d\r\n%s\r\n", i%10, size, strings.Repeat(string(rune('x'-i%20)), size))
 	}
 	return b.String()
 }
@@ -242,12 +242,18 @@ func header(r *bufio.Reader) (int, error) {
 // TestAnswersComeInPieces reads over a connection that gives a few bytes at a time.
 func TestAnswersComeInPieces(t *testing.T) {
 	t.Parallel()
-	text := canned(20, 300)
+	for _, size := range []int{300, largeText - 1, largeText, 200_000} {
+		comesInPieces(t, canned(20, size))
+	}
+}
+
+func comesInPieces(t *testing.T, text string) {
+	t.Helper()
 	want, err := read(t, text)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, piece := range []int{1, 7, 1000, 1 << 20} {
+	for _, piece := range []int{7, 1000, 1 << 20} {
 		r, err := NewReader(serveCanned(t, text, piece), time.Second)
 		if err != nil {
 			t.Fatal(err)
@@ -265,15 +271,17 @@ func TestAnswersComeInPieces(t *testing.T) {
 // TestAnAnswerThatEndsEarlyLeavesDoubt is a connection that breaks in the middle: the entries were delivered.
 func TestAnAnswerThatEndsEarlyLeavesDoubt(t *testing.T) {
 	t.Parallel()
-	text := canned(20, 300)
-	r, err := NewReader(serveCanned(t, text[:len(text)/2], 1000), time.Second)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = r.Close() }()
-	got, err := r.ReadGroup(t.Context(), GroupRead{Group: "g", Consumer: "c", Count: 20, Keys: []string{"k"}, IDs: []string{">"}})
-	if err == nil || NotSent(err) || got != nil {
-		t.Errorf("got %d streams, %v, want an error that leaves doubt", len(got), err)
+	for _, size := range []int{300, 3 * largeText} {
+		text := canned(3, size)
+		r, err := NewReader(serveCanned(t, text[:len(text)/2], 1000), time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := r.ReadGroup(t.Context(), GroupRead{Group: "g", Consumer: "c", Count: 20, Keys: []string{"k"}, IDs: []string{">"}})
+		if err == nil || NotSent(err) || got != nil {
+			t.Errorf("texts of %d: got %d streams, %v, want an error that leaves doubt", size, len(got), err)
+		}
+		_ = r.Close()
 	}
 }
 

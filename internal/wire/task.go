@@ -159,7 +159,7 @@ func Decode(fields []string) (Task, error) {
 }
 
 // keepTogether is up to which length of a payload the header may keep the text alive that both came in.
-const keepTogether = 1024
+const keepTogether = 256
 
 // decodeText is [DecodeValue] for a text. The payload is a copy.
 func decodeText(value string) (Task, error) {
