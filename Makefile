@@ -59,7 +59,7 @@ compare-release: ## benchstat of this tree against the last release, or REF; som
 	scripts/compare-release $(REF)
 
 .PHONY: instructions
-instructions: ## Redis instructions per task beside those of the last release, within 2 %; a minute; needs valgrind
+instructions: ## Redis instructions per task beside bench/baseline.json, within 2 %; three minutes; needs valgrind
 	cd bench && $(GO) run . -rows instructions -only floor,ours -rounds 3 -against baseline.json
 
 .PHONY: performance

@@ -46,7 +46,10 @@ func compareLines(stdout io.Writer, before, now *results, tolerance float64) (wo
 				continue
 			}
 			compared++
-			verdict := judge(is, was, tolerance, l.Less)
+			verdict := "varies"
+			if !l.Varies {
+				verdict = judge(is, was, tolerance, l.Less)
+			}
 			if verdict == wordWorse && name != floorName {
 				worse++
 			}

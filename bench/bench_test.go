@@ -236,9 +236,11 @@ func TestCompareFailsWhenOursIsWorse(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "before.json")
 	with := func(floor, ours float64) *results {
 		r := &results{Systems: []string{floorName, "ours"}}
-		w := row{name: "instructions", metrics: []metric{{key: "run", title: "instructions", less: true}}}
-		r.add(0, w, floorName, &outcome{values: map[string]float64{"run": floor}})
-		r.add(0, w, "ours", &outcome{values: map[string]float64{"run": ours}})
+		w := row{name: "instructions", varies: []string{"run"}, metrics: []metric{
+			{key: "inorder", title: "instructions", less: true}, {key: "run", title: "instructions that vary", less: true},
+		}}
+		r.add(0, w, floorName, &outcome{values: map[string]float64{"inorder": floor, "run": floor}})
+		r.add(0, w, "ours", &outcome{values: map[string]float64{"inorder": ours, "run": 10 * (ours - 90)}})
 		r.finish()
 		return r
 	}

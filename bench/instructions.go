@@ -14,11 +14,15 @@ import (
 )
 
 func instructionsRow() row {
-	return row{name: "instructions", run: instructions, only: []string{floorName, oursName}, rounds: 3, serves: true, metrics: []metric{
+	r := row{name: "instructions", run: instructions, only: []string{floorName, oursName}, rounds: 3, serves: true, varies: []string{"run"}, metrics: []metric{
 		{"lone", "Redis instructions per task, enqueue alone", true},
 		{"batch", "Redis instructions per task, enqueue by 1,000", true},
-		{"run", "Redis instructions per task, read and commit", true},
+		{"run", "Redis instructions per task, read and commit, by a worker", true},
 	}}
+	for _, s := range sequences() {
+		r.metrics = append(r.metrics, metric{s.key, s.title, true})
+	}
+	return r
 }
 
 // instructions counts what redis-server executes for a task, under callgrind: a figure that does not depend on the machine. Each
@@ -28,27 +32,37 @@ func instructions(ctx context.Context, b *bench) error {
 		return errors.New("valgrind is not installed")
 	}
 	const few, many, lone = 2000, 6000, 500
-	per := func(name string, few, many int, do func(n int) func(context.Context) error) (float64, error) {
-		var totals [2]float64
-		for i, n := range []int{few, many} {
-			total, err := b.callgrind(ctx, name, do(n))
-			if err != nil {
-				return 0, err
-			}
-			totals[i] = total
-		}
-		return (totals[1] - totals[0]) / float64(many-few), nil
-	}
 	var err error
-	if b.values["lone"], err = per("lone", lone, 3*lone, b.enqueueAlone); err != nil {
+	if b.values["lone"], err = b.difference(ctx, "lone", lone, 3*lone, b.enqueueAlone); err != nil {
 		return err
 	}
-	if b.values["batch"], err = per("batch", few, many, b.enqueueMany); err != nil {
+	if b.values["batch"], err = b.difference(ctx, "batch", few, many, b.enqueueMany); err != nil {
 		return err
 	}
-	both, err := per("run", few, many, b.enqueueAndRun)
+	both, err := b.difference(ctx, "run", few, many, b.enqueueAndRun)
+	if err != nil {
+		return err
+	}
 	b.values["run"] = both - b.values["batch"]
-	return err
+	for _, s := range sequences() {
+		if err := b.measureSequence(ctx, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// difference is what each task costs that many have more than few.
+func (b *bench) difference(ctx context.Context, name string, few, many int, do func(n int) func(context.Context) error) (float64, error) {
+	var totals [2]float64
+	for i, n := range []int{few, many} {
+		total, err := b.callgrind(ctx, name, do(n))
+		if err != nil {
+			return 0, err
+		}
+		totals[i] = total
+	}
+	return (totals[1] - totals[0]) / float64(many-few), nil
 }
 
 func (b *bench) enqueueAlone(n int) func(context.Context) error {
@@ -92,11 +106,17 @@ func (b *bench) callgrind(ctx context.Context, name string, do func(context.Cont
 	if b.profiles != "" { // the last one stays, for callgrind_annotate
 		file = filepath.Join(b.profiles, fmt.Sprintf("%s-%s-%s.callgrind", b.row, b.system.name, name))
 	}
-	b.server, err = startRedis(ctx, place{dir: dir, unix: true}, 1, "valgrind", "--tool=callgrind", "--callgrind-out-file="+file, "--quiet")
+	// jemalloc, as Debian or as Redis builds it, gives pages back as time passes: more of them on a machine that has other work.
+	const keep = "MALLOC_CONF=dirty_decay_ms:-1,muzzy_decay_ms:-1"
+	b.server, err = startRedis(ctx, place{dir: dir, unix: true}, 1, "env", keep, "JE_"+keep, "valgrind", "--tool=callgrind", "--callgrind-out-file="+file, "--quiet")
 	if err != nil {
 		return 0, err
 	}
-	err = do(ctx)
+	// Under callgrind commands are slow, and more so on a machine that has other work: the log of slow ones would count.
+	err = b.server.redis.ConfigSet(ctx, "slowlog-log-slower-than", "-1").Err()
+	if err == nil {
+		err = do(ctx)
+	}
 	for _, p := range b.all {
 		p.kill() // an orderly leave would count
 	}

@@ -27,11 +27,12 @@ type results struct {
 
 // line is one metric of one row.
 type line struct {
-	Row   string           `json:"row"`
-	Key   string           `json:"key"`
-	Title string           `json:"title"`
-	Less  bool             `json:"less_is_better"`
-	Cells map[string]*cell `json:"systems"`
+	Row    string           `json:"row"`
+	Key    string           `json:"key"`
+	Title  string           `json:"title"`
+	Less   bool             `json:"less_is_better"`
+	Varies bool             `json:"varies,omitempty"` // -against shows it and does not judge it
+	Cells  map[string]*cell `json:"systems"`
 }
 
 // cell is one metric of one system.
@@ -58,6 +59,7 @@ func (r *results) line(row string, m metric) *line {
 func (r *results) add(round int, w row, system string, o *outcome) {
 	for _, m := range w.metrics {
 		l := r.line(w.name, m)
+		l.Varies = slices.Contains(w.varies, m.key)
 		value, ok := o.values[m.key]
 		if !ok {
 			continue

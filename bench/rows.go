@@ -23,6 +23,7 @@ type metric struct {
 type row struct {
 	name    string
 	metrics []metric
+	varies  []string // keys of metrics that say nothing of a regression
 	only    []string // systems it makes sense for; nil for all
 	rounds  int      // at most so many; 0 for all
 	others  int      // at most so many for others than the floor and ours; 0 for all
