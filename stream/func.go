@@ -100,13 +100,6 @@ func (f Func[In, Out]) order(c *Client, in In, options []Option) (*order, error)
 
 func (f Func[In, Out]) queue() string { return orDefault(f.Queue, DefaultQueue) }
 
-func (f Func[In, Out]) codec() Codec {
-	if f.Codec == nil {
-		return JSON
-	}
-	return f.Codec
-}
-
 func (f Func[In, Out]) wrap(verb string, err error) error {
 	if err == nil {
 		return nil
@@ -115,35 +108,57 @@ func (f Func[In, Out]) wrap(verb string, err error) error {
 }
 
 // EncodeIn encodes an input with the function's codec.
-func (f Func[In, Out]) EncodeIn(in In) ([]byte, error) {
-	data, err := f.codec().Encode(in)
-	if err != nil {
-		return nil, fmt.Errorf("encode input %T: %w", in, err)
-	}
-	return data, nil
-}
+func (f Func[In, Out]) EncodeIn(in In) ([]byte, error) { return encode(f.Codec, in, "input") }
 
 // DecodeIn decodes an input with the function's codec.
-func (f Func[In, Out]) DecodeIn(data []byte) (in In, err error) {
-	if err = f.codec().Decode(data, &in); err != nil {
-		err = fmt.Errorf("decode input %T: %w", in, err)
-	}
-	return in, err
-}
+func (f Func[In, Out]) DecodeIn(data []byte) (In, error) { return decode[In](f.Codec, data, "input") }
 
 // EncodeOut encodes a result with the function's codec.
-func (f Func[In, Out]) EncodeOut(out Out) ([]byte, error) {
-	data, err := f.codec().Encode(out)
+func (f Func[In, Out]) EncodeOut(out Out) ([]byte, error) { return encode(f.Codec, out, "result") }
+
+// DecodeOut decodes a result with the function's codec.
+func (f Func[In, Out]) DecodeOut(data []byte) (Out, error) {
+	return decode[Out](f.Codec, data, "result")
+}
+
+// encode passes bytes under the raw codec without an interface around them, which would be allocated.
+func encode[T any](codec Codec, value T, what string) ([]byte, error) {
+	if codec == Raw {
+		if data, ok := any(value).([]byte); ok {
+			return data, nil
+		}
+	}
+	return encodeAny(codec, value, what)
+}
+
+func encodeAny[T any](codec Codec, value T, what string) ([]byte, error) {
+	data, err := orJSON(codec).Encode(value)
 	if err != nil {
-		return nil, fmt.Errorf("encode result %T: %w", out, err)
+		return nil, fmt.Errorf("encode %s %T: %w", what, value, err)
 	}
 	return data, nil
 }
 
-// DecodeOut decodes a result with the function's codec.
-func (f Func[In, Out]) DecodeOut(data []byte) (out Out, err error) {
-	if err = f.codec().Decode(data, &out); err != nil {
-		err = fmt.Errorf("decode result %T: %w", out, err)
+func decode[T any](codec Codec, data []byte, what string) (value T, err error) {
+	if codec == Raw {
+		if bytes, ok := any(&value).(*[]byte); ok {
+			*bytes = data
+			return value, nil
+		}
 	}
-	return out, err
+	return decodeAny[T](codec, data, what)
+}
+
+func decodeAny[T any](codec Codec, data []byte, what string) (value T, err error) {
+	if err = orJSON(codec).Decode(data, &value); err != nil {
+		err = fmt.Errorf("decode %s %T: %w", what, value, err)
+	}
+	return value, err
+}
+
+func orJSON(codec Codec) Codec {
+	if codec == nil {
+		return JSON
+	}
+	return codec
 }
