@@ -274,6 +274,9 @@ func (f *feed) dropDeleted(flight *flight) {
 		if err := client.XAck(ctx, f.keys.Tasks(), f.worker.store.Group(), flight.entry).Err(); err != nil {
 			return err
 		}
+		if err := client.HDel(ctx, f.keys.Chunks(), flight.entry).Err(); err != nil {
+			return err
+		}
 		return client.HDel(ctx, f.keys.Crashes(), flight.entry, flight.entry+"!").Err()
 	}})
 }
