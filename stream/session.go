@@ -439,6 +439,11 @@ func (s *Session) Close(ctx context.Context) error {
 // remove waits for the loops to end, and removes what is left.
 func (s *Session) remove(ctx context.Context) error {
 	<-s.ended
+	for range 2 { // an interrupt may have been left for the first read; items that were moved last are to be cancelled too
+		if entries, err := s.reader.Read(ctx, s.keys.Reply(s.id), s.cursor, readCount, 0); err == nil {
+			s.take(entries)
+		}
+	}
 	_, err := s.CancelAll(ctx)
 	if delErr := s.client.store.writer.Del(ctx, s.keys.Reply(s.id), s.keys.Context(s.id)).Err(); delErr != nil {
 		err = errors.Join(err, fmt.Errorf("stream: close session %s: %w", s.id, delErr))
