@@ -21,9 +21,9 @@ func (f Func[In, Out]) EnqueueAll(ctx context.Context, c *Client, inputs iter.Se
 	go b.send(ctx)
 	defer b.end() // also when the inputs panic
 	var bad error
+	o := new(order) // of one input after the other
 	for in := range inputs {
-		var o *order
-		if o, bad = f.order(c, in, options); bad != nil || !b.add(o) {
+		if bad = f.fill(o, c, in, options); bad != nil || !b.add(o) {
 			break
 		}
 	}

@@ -25,15 +25,19 @@ type Func[In, Out any] struct {
 // stored once. An error that is [ErrUnknownOutcome] means that the task may be stored, any other that it is not, but for
 // [ErrDuplicate], where the ID is that of the earlier task, and [ErrNotReplicated].
 func (f Func[In, Out]) Enqueue(ctx context.Context, c *Client, in In, options ...Option) (id string, err error) {
-	o, err := f.order(c, in, options)
-	if err != nil {
+	e := new(struct { // one allocation
+		order  order
+		ticket ticket
+	})
+	o, t := &e.order, &e.ticket
+	if err = f.fill(o, c, in, options); err != nil {
 		return "", f.wrap("enqueue", err)
 	}
 	l, err := c.lane(f.queue())
 	if err != nil {
 		return "", f.wrap("enqueue", err)
 	}
-	t := &ticket{size: o.size(), replicas: o.replicas, forget: true}
+	t.size, t.replicas, t.forget = o.size(), o.replicas, true
 	t.one[0] = o.laneTask()
 	t.tasks = t.one[:]
 	if err = l.store(ctx, t); err != nil {
@@ -84,18 +88,27 @@ func (f Func[In, Out]) Payload(c *Client, in In) ([]byte, error) {
 
 // order encodes an input and applies the options.
 func (f Func[In, Out]) order(c *Client, in In, options []Option) (*order, error) {
+	o := new(order)
+	if err := f.fill(o, c, in, options); err != nil {
+		return nil, err
+	}
+	return o, nil
+}
+
+// fill makes an order, in the place of whatever it was.
+func (f Func[In, Out]) fill(o *order, c *Client, in In, options []Option) error {
 	payload, err := f.EncodeIn(in)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if len(payload) > c.cfg.MaxPayload {
-		return nil, fmt.Errorf("%w: %d bytes, and ClientConfig.MaxPayload is %d: store it elsewhere and pass where it is", ErrPayloadTooLarge, len(payload), c.cfg.MaxPayload)
+		return fmt.Errorf("%w: %d bytes, and ClientConfig.MaxPayload is %d: store it elsewhere and pass where it is", ErrPayloadTooLarge, len(payload), c.cfg.MaxPayload)
 	}
-	o := &order{task: Task{ID: NewID(), Function: f.Name, Attempt: 1, MaxAttempts: f.MaxAttempts, Timeout: f.Timeout, Payload: payload}}
+	*o = order{task: Task{ID: NewID(), Function: f.Name, Attempt: 1, MaxAttempts: f.MaxAttempts, Timeout: f.Timeout, Payload: payload}}
 	if err = o.apply(options); err != nil {
-		return nil, err
+		return err
 	}
-	return o, o.task.Check()
+	return o.task.Check()
 }
 
 func (f Func[In, Out]) queue() string { return orDefault(f.Queue, DefaultQueue) }

@@ -58,10 +58,10 @@ type ticket struct {
 	forget   bool // a single one that nobody asks for later: its entry need not be known
 
 	ctx    context.Context //nolint:containedctx // who flushes takes the values of one of the callers along
-	done   chan struct{}
-	stored script.Stored // of the whole call
-	first  int           // place of its first task there
-	lane   string        // where they are stored
+	done   chan struct{}   // nil where its caller makes the call itself
+	stored script.Stored   // of the whole call
+	first  int             // place of its first task there
+	lane   string          // where they are stored
 	err    error
 }
 
@@ -80,14 +80,19 @@ func (l *lane) store(ctx context.Context, t *ticket) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	t.ctx, t.done = context.WithoutCancel(ctx), make(chan struct{})
+	if t.ctx = ctx; ctx.Done() != nil {
+		t.ctx = context.WithoutCancel(ctx)
+	}
 	l.mu.Lock()
 	l.waiting = append(l.waiting, t)
 	first := !l.busy
 	l.busy = true
+	if !first {
+		t.done = make(chan struct{})
+	}
 	l.mu.Unlock()
-	if first {
-		l.lead(ctx)
+	if first && l.lead(ctx, t) {
+		return t.err
 	}
 	select {
 	case <-t.done:
@@ -106,19 +111,22 @@ func (l *lane) store(ctx context.Context, t *ticket) error {
 }
 
 // lead makes the next call in the goroutine of a caller: a lone one has nobody to share it with, and to wake another goroutine takes longer
-// than Redis does. It tries once: what that leaves open, also when the caller leaves meanwhile, another goroutine goes on with.
-func (l *lane) lead(ctx context.Context) {
+// than Redis does. It tries once: what that leaves open, also when the caller leaves meanwhile, another goroutine goes on with:
+// then it reports false, and the caller's ticket tells when it is done.
+func (l *lane) lead(ctx context.Context, t *ticket) bool {
 	if ctx.Done() != nil && !l.isKnown() { // nothing could be given up
+		t.done = make(chan struct{})
 		go l.run()
-		return
+		return false
 	}
 	l.prepare(l.take())
 	if ctx.Done() != nil && l.line == nil { // the same
+		t.done = make(chan struct{})
 		go func() {
 			l.flush()
 			l.run()
 		}()
-		return
+		return false
 	}
 	try := attempts{began: time.Now()}
 	release := func() {}
@@ -128,15 +136,17 @@ func (l *lane) lead(ctx context.Context) {
 	stored, err := l.try(ctx)
 	release()
 	if err != nil || stored.Gap {
+		t.done = make(chan struct{})
 		go func() {
 			l.finish(l.settle(context.WithoutCancel(ctx), &try, stored, err))
 			l.run()
 		}()
-		return
+		return false
 	}
 	l.stored(ctx, &stored)
 	l.finish(stored, nil)
 	l.pass()
+	return true
 }
 
 // withdraw takes a ticket back that is not on its way yet.
@@ -223,7 +233,9 @@ func (l *lane) finish(stored script.Stored, err error) {
 		t.stored, t.first, t.lane, t.err = stored, at, l.call.ID, err
 		at += len(t.tasks)
 		l.batch[i] = nil
-		close(t.done)
+		if t.done != nil {
+			close(t.done)
+		}
 	}
 }
 

@@ -170,9 +170,12 @@ func (r *Runner) Append(ctx context.Context, line Line, lane *Lane) (Stored, err
 	if !ok || len(done) != 3 {
 		return Stored{}, ErrNotWatched
 	}
-	stored := Stored{Value: lane.after, Last: lane.First, Watched: answers[5] == "OK", Lost: done[1] == nil, places: []Place{{Entry: text(done[0])}}}
+	stored := Stored{Value: lane.after, Last: lane.First, Watched: answers[5] == "OK", Lost: done[1] == nil}
 	if err := failure(done[0]); err != nil {
 		return stored, fmt.Errorf("script: append: %w", err)
+	}
+	if err := stored.follow(text(done[0])); err != nil {
+		return Stored{}, err
 	}
 	return stored, nil
 }
@@ -342,14 +345,22 @@ func decodeStored(answer any) (Stored, error) {
 	return stored, nil
 }
 
+// follow notes the first entry, which the others follow.
+func (s *Stored) follow(first string) (err error) {
+	at := strings.IndexByte(first, '-') + 1
+	s.time = first[:at]
+	if s.sequence, err = strconv.ParseUint(first[at:], 10, 64); err != nil {
+		return fmt.Errorf("script: enqueue: unexpected entry %q", first)
+	}
+	return nil
+}
+
 // decodeRange reads the lane's value where all tasks were just stored.
 func decodeRange(value string) (stored Stored, err error) {
 	_, entries, _ := strings.Cut(value, " e")
 	first, _, ok := strings.Cut(entries, "+")
-	at := strings.IndexByte(first, '-') + 1
-	stored = Stored{Value: value, time: first[:at]}
-	stored.sequence, err = strconv.ParseUint(first[at:], 10, 64)
-	if !ok || err != nil {
+	stored = Stored{Value: value}
+	if err = stored.follow(first); !ok || err != nil {
 		return Stored{}, fmt.Errorf("script: enqueue: unexpected answer %q", value)
 	}
 	stored.Last, err = lastOf(value)
