@@ -12,9 +12,6 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// some is more than enough for an answer of tests, and for what there may be of them.
-const some = 1 << 16
-
 func TestAnswersOnALine(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]any{
@@ -59,8 +56,8 @@ func TestWhatIsNoAnswerOnALineIsAnError(t *testing.T) {
 		"a number too large":     ":9223372036854775808\r\n",
 		"no length":              "$\r\n",
 		"a length below nothing": "$-2\r\n",
-		"a huge text":            "$1048577\r\n" + strings.Repeat("x", some),
-		"a huge array":           "*1048577\r\n" + strings.Repeat(":1\r\n", some),
+		"a huge text":            "$1048577\r\n" + strings.Repeat("x", mostLength+1) + "\r\n",
+		"a huge array":           "*1048577\r\n" + strings.Repeat(":1\r\n", mostLength+1),
 		"a text that goes on":    "$2\r\nabc\r\n",
 		"HTTP":                   "HTTP/1.1 400 Bad Request\r\n\r\n",
 		"a strange kind":         "x-1\r\n",
