@@ -439,17 +439,31 @@ func (s *Session) Close(ctx context.Context) error {
 // remove waits for the loops to end, and removes what is left.
 func (s *Session) remove(ctx context.Context) error {
 	<-s.ended
-	for range 2 { // an interrupt may have been left for the first read; items that were moved last are to be cancelled too
-		if entries, err := s.reader.Read(ctx, s.keys.Reply(s.id), s.cursor, readCount, 0); err == nil {
-			s.take(entries)
-		}
-	}
-	_, err := s.CancelAll(ctx)
+	err := s.cancelRest(ctx)
 	if delErr := s.client.store.writer.Del(ctx, s.keys.Reply(s.id), s.keys.Context(s.id)).Err(); delErr != nil {
 		err = errors.Join(err, fmt.Errorf("stream: close session %s: %w", s.id, delErr))
 	}
 	s.lane.leave(s)
 	return errors.Join(err, s.reader.Close())
+}
+
+// cancelRest cancels what has not started, for good: it is noted that the session is closed BEFORE the last replies are read, so that
+// an item of a chunk has become a task by then, and is told there, or never does.
+func (s *Session) cancelRest(ctx context.Context) error {
+	closed := []script.TaskRef{{ID: s.id}}
+	_, err := s.client.store.scripts.Cancel(ctx, s.keys, s.client.store.group, closed)
+	for range 2 { // an interrupt may have been left for the first read
+		for {
+			entries, readErr := s.reader.Read(ctx, s.keys.Reply(s.id), s.cursor, readCount, 0)
+			if readErr != nil || len(entries) == 0 {
+				break
+			}
+			s.take(entries)
+			s.cursor = entries[len(entries)-1].ID
+		}
+	}
+	_, cancelErr := s.CancelAll(ctx)
+	return errors.Join(err, cancelErr)
 }
 
 // signal wakes one waiter, now or later.

@@ -73,7 +73,7 @@ type Scattered struct {
 // Scatter records what became of items of chunks. A repeated call finds its work done: for a chunk that it ended that is not Done.
 func (r *Runner) Scatter(ctx context.Context, b ScatterBatch) ([]Scattered, error) {
 	k := b.Keys
-	keys := []string{k.Tasks(), k.Due(), k.Body(), k.Dead(), k.Counts(), k.Crashes(), k.Chunks(), k.Control()}
+	keys := []string{k.Tasks(), k.Due(), k.Body(), k.Dead(), k.Counts(), k.Crashes(), k.Chunks(), k.Control(), k.Cancels()}
 	args := make([]any, 0, 2+9*len(b.Chunks))
 	args = append(args, b.Group, b.Consumer)
 	for i := range b.Chunks {

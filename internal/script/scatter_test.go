@@ -84,6 +84,28 @@ func TestScatterDoesAllInOneStep(t *testing.T) {
 	}
 }
 
+// TestScatterMakesNoTaskForASessionThatIsClosed is a caller that has cancelled what it knew of: nobody could cancel what comes after.
+func TestScatterMakesNoTaskForASessionThatIsClosed(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	q.openReply(t)
+	entries := q.running(t, "me", 1)
+	if _, err := q.Cancel(t.Context(), q.keys, "workers", []script.TaskRef{{ID: replyID}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := notAll(q.Scatter(t.Context(), q.scatter(entries[0]))); err != nil {
+		t.Fatal(err)
+	}
+	q.wantStored(t, 0)
+	if n := q.rdb.Exists(t.Context(), q.keys.Due(), q.keys.Body()).Val(); n != 0 {
+		t.Error("a retry is due")
+	}
+	totals := q.rdb.HGetAll(t.Context(), q.keys.Counts()).Val()
+	if totals["cancelled"] != "2" || totals["dead"] != "1" || q.rdb.XLen(t.Context(), q.keys.Dead()).Val() != 1 {
+		t.Errorf("totals: %v, want 2 cancelled, and the dead letter", totals)
+	}
+}
+
 func TestScatterKeepsANoteOfAChunkThatRuns(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)

@@ -1,10 +1,11 @@
 #!lua flags=allow-oom
 -- scatter records what became of items of chunks; a chunk whose items are all settled is removed, of one that runs on a note is kept of those that are.
--- KEYS tasks due body dead counts crashes chunks control [reply...]
+-- KEYS tasks due body dead counts crashes chunks control cancels [reply...]
 -- ARGV group consumer, then per chunk: entry, chunk id, index into KEYS of its reply (0 none), 'own' or 'any', known, settled, outcome, totals, how many steps; then per step: verb, item id, how many values, values
 -- returns per chunk: 1 recorded, 0 done elsewhere or not ours any more, or the note that is kept and is not the one known
 -- known is the note as the caller knows it, settled the one to keep: '' ends the chunk. 'own' refuses when the entry is with another worker.
 -- Steps: 'due' (task as body, delay) retries, 'task' (task) makes an entry of its own, 'dead' (fields and values) a dead letter.
+-- Where a session was closed, cancels has its ID: then no item becomes a task, since nobody could cancel it any more.
 -- XACK and XDEL BEFORE the reply, PCALL AFTER the gate, and reads before it: see commit and retry.
 local group, me = ARGV[1], ARGV[2]
 local time, earliest
@@ -77,9 +78,13 @@ while i <= #ARGV do
   local fields = {id, outcome}
   local at = i + 9
   time = time or (steps > 0 and redis.call('TIME'))
+  local closed = reply > 0 and steps > 0 and redis.pcall('ZMSCORE', KEYS[9], string.match(KEYS[reply], '%w+$'))[1]
+  local dropped = 0
   for _ = 1, steps do
     local values = tonumber(ARGV[at + 2])
-    if verdict == 1 then
+    if verdict == 1 and closed and ARGV[at] ~= 'dead' then
+      dropped = dropped + 1
+    elseif verdict == 1 then
       local place = step(ARGV[at], ARGV[at + 1], at + 3)
       if place then
         fields[#fields + 1] = ARGV[at + 1]
@@ -89,6 +94,7 @@ while i <= #ARGV do
     at = at + 3 + values
   end
   if verdict == 1 then
+    if dropped > 0 then redis.pcall('HINCRBY', KEYS[5], 'cancelled', dropped) end
     count(totals)
     if reply > 0 and outcome ~= '' then tell(KEYS[reply], fields, totals) end
   end
