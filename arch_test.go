@@ -15,7 +15,7 @@ const module = "github.com/athoune/worker-machine"
 // layers lists the packages bottom up. A package imports only packages of lower layers, and belongs to the first layer that
 // names it or a package above it in the tree.
 var layers = [][]string{
-	{"internal/wire", "internal/supervise"},
+	{"internal/wire", "internal/supervise", "internal/shuffle"},
 	{"internal/script", "internal/conn"},
 	{"stream"},
 	{"reclaim"},
@@ -41,6 +41,7 @@ var outside = map[string][]string{
 	".":                  {},
 	"internal/wire":      {},
 	"internal/supervise": onlyLogging,
+	"internal/shuffle":   {},
 	"internal/script":    coreModules,
 	"internal/conn":      coreModules,
 	"stream":             coreModules,
