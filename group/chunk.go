@@ -25,6 +25,7 @@ type chunk struct {
 	flight   *flight
 	split    bool      // it was taken over, maybe because an item kills workers: each is to run as a task of its own
 	single   wire.Task // an item, but for its ID and payload
+	meta     Metadata  // of an item, but for its ID
 	handler  Handler   // nil when this worker has none
 	ids      string    // of all items
 	payloads [][]byte
@@ -74,6 +75,7 @@ func newChunk(f *flight) (*chunk, error) {
 		settled: wire.NewItemSet(n),
 	}
 	c.single.Items, c.single.Payload = 0, nil
+	c.meta = f.metadata()
 	if f.feed.worker.cfg.Hooks.Done != nil {
 		c.took = make([]time.Duration, n)
 	}
@@ -116,13 +118,13 @@ func (c *chunk) claimAll() []int {
 }
 
 // succeed notes the result of an item.
-func (c *chunk) succeed(f *flight, data []byte, took time.Duration) {
-	c.results[f.item] = data
+func (c *chunk) succeed(i int, data []byte, took time.Duration) {
+	c.results[i] = data
 	if c.took != nil {
-		c.took[f.item] = took
+		c.took[i] = took
 	}
 	held := c.weight.Add(int64(len(data)))
-	c.decided(f.item, itemResult)
+	c.decided(i, itemResult)
 	switch {
 	case held >= mostHeld:
 		c.handOverAll() // one by one they are bounded like all tasks
@@ -176,15 +178,17 @@ func (c *chunk) run(ticket *flight) {
 type runner struct {
 	chunk   *chunk
 	ticket  *flight
-	current atomic.Pointer[flight]
-	slab    []flight // to be used
+	current atomic.Pointer[itemContext]
+	slab    []itemContext // of which so many are used
+	used    int
+	started time.Time // the item that runs, when somebody asks
 	timer   *time.Timer
 	mark    time.Time // since when the time of handlers is not counted
 	count   int64     // of items since then
 }
 
 const (
-	slabSize  = 16
+	slabSize  = 64
 	countSome = 64 // items
 )
 
@@ -215,8 +219,7 @@ func (r *runner) work() (more bool) {
 		if i < 0 {
 			break
 		}
-		f := r.start(i)
-		data, err := c.handler(&f.context, Task{Metadata: f.metadata(), Payload: c.payloads[i]})
+		data, err := c.handler(r.start(i), Task{Metadata: c.metadata(i), Payload: c.payloads[i]})
 		if !r.end(data, err) {
 			break
 		}
@@ -225,41 +228,38 @@ func (r *runner) work() (more bool) {
 	return false
 }
 
-// start makes a flight of an item. It is never used again: what the handler leaves behind may hold its context.
-func (r *runner) start(i int) *flight {
+// start notes that an item runs.
+func (r *runner) start(i int) *itemContext {
 	c, w := r.chunk, r.chunk.feed.worker
-	if len(r.slab) == 0 {
-		r.slab = make([]flight, min(slabSize, len(c.state)))
+	if r.used == len(r.slab) {
+		r.slab, r.used = make([]itemContext, min(slabSize, len(c.state))), 0
 	}
-	f := &r.slab[0]
-	r.slab = r.slab[1:]
-	f.context.parent, f.context.flight = w.life, f
-	f.feed, f.entry, f.fence, f.task = c.feed, c.flight.entry, c.flight.fence, c.single
-	f.task.ID, f.task.Payload = wire.IDAt(c.ids, i), c.payloads[i]
-	f.chunk, f.item = c, i
-	f.state.Store(flightRunning)
-	limit := f.timeout()
-	if limit > 0 || c.took != nil {
-		f.started = time.Now()
+	x := &r.slab[r.used]
+	r.used++
+	x.chunk, x.item = c, i
+	if c.meta.Timeout > 0 || c.took != nil {
+		r.started = time.Now()
 	}
-	if limit > 0 {
-		f.context.limit = f.started.Add(limit)
-		r.timer = time.AfterFunc(limit+stuckGrace, func() { w.stuck(f) })
+	if c.meta.Timeout > 0 {
+		f := x.real()
+		f.started = r.started
+		f.context.limit = r.started.Add(c.meta.Timeout)
+		r.timer = time.AfterFunc(c.meta.Timeout+stuckGrace, func() { w.stuck(f) })
 	}
-	r.current.Store(f)
-	if c.halted.Load() { // asked after interrupt can see the flight
-		f.context.end(c.stopped())
+	r.current.Store(x)
+	if c.halted.Load() { // asked after interrupt can see the context
+		x.real().context.end(c.stopped())
 	}
 	if hook := w.cfg.Hooks.Start; hook != nil {
-		hook(&f.context, f.metadata())
+		hook(x, c.metadata(i))
 	}
-	return f
+	return x
 }
 
 // end decides what becomes of the item that ran, unless it took so long that this was decided without it: then the slot is another
 // one's, and end reports false.
 func (r *runner) end(data []byte, err error) bool {
-	c, f := r.chunk, r.current.Load()
+	c, x := r.chunk, r.current.Load()
 	if r.timer != nil {
 		r.timer.Stop()
 		r.timer = nil
@@ -270,15 +270,20 @@ func (r *runner) end(data []byte, err error) bool {
 		c.ran.Add(r.count)
 		r.mark, r.count = now, 0
 	}
-	mine := f.move(flightRunning, flightEnded)
+	// Only one with a time that may be over has somebody else who decides.
+	mine := c.meta.Timeout == 0 || x.real().move(flightRunning, flightEnded)
 	if mine {
 		var took time.Duration
 		if c.took != nil {
-			took = time.Since(f.started)
+			took = time.Since(r.started)
 		}
-		c.feed.decide(f, data, err, took)
+		if err == nil && len(data) <= maxResult {
+			c.succeed(x.item, data, took)
+		} else {
+			c.feed.decide(x.real(), data, err, took)
+		}
 	}
-	f.context.end(errConcluded)
+	x.conclude()
 	if !mine {
 		r.ticket.abandoned.Store(true)
 	}
@@ -297,10 +302,10 @@ func (c *chunk) interrupt(cause error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.cause = cause
-	c.halted.Store(true) // BEFORE it looks for flights
+	c.halted.Store(true) // BEFORE it looks for contexts
 	for r := range c.runners {
-		if f := r.current.Load(); f != nil {
-			f.context.end(cause)
+		if x := r.current.Load(); x != nil {
+			x.real().context.end(cause)
 		}
 	}
 }
@@ -311,10 +316,4 @@ func (c *chunk) each() time.Duration {
 		return time.Duration(c.busy.Load() / ran)
 	}
 	return 0
-}
-
-// metadata describes an item.
-func (c *chunk) metadata(i int) Metadata {
-	f := flight{feed: c.feed, entry: c.flight.entry, task: c.task(i)}
-	return f.metadata()
 }

@@ -67,7 +67,7 @@ func (f *feed) succeed(flight *flight, data []byte, took time.Duration) {
 		return
 	}
 	if flight.chunk != nil {
-		flight.chunk.succeed(flight, data, took)
+		flight.chunk.succeed(flight.item, data, took)
 		return
 	}
 	outcome := ""
