@@ -191,6 +191,10 @@ func (b *Batch[In, Out]) unpack(p *parcel[In], o *stream.Outcome) {
 		return
 	}
 	b.flow.measured(o.Pack.Each, o.Pack.Items, o.Pack.Size())
+	if !o.Pack.Mixed() && p.untouched() {
+		b.flow.resolve(p, b.unpackResults(p, *o.Pack))
+		return
+	}
 	var segments []*segment[In, Out]
 	var s *segment[In, Out]
 	pack := *o.Pack
@@ -214,15 +218,21 @@ func (b *Batch[In, Out]) unpack(p *parcel[In], o *stream.Outcome) {
 	b.flow.resolve(p, segments...)
 }
 
+// unpackResults is unpack for the usual chunk, whose items all have results.
+func (b *Batch[In, Out]) unpackResults(p *parcel[In], pack wire.Pack) *segment[In, Out] {
+	s := &segment[In, Out]{parcel: p, values: make([]Out, len(p.inputs))}
+	for i := range s.values {
+		_, data, _ := pack.Next()
+		s.bytes += int64(len(data))
+		b.fillValue(s, i, data)
+	}
+	return s
+}
+
 // fill makes the result of one input from the outcome of its task.
 func (b *Batch[In, Out]) fill(s *segment[In, Out], i int, o *stream.Outcome) {
 	if o.Kind == wire.KindResult {
-		value, err := b.fn.DecodeOut(o.Payload)
-		if err == nil {
-			s.values[i] = value
-			return
-		}
-		s.fail(i, fmt.Errorf("mapreduce: result of task %s of %s: %w", s.parcel.idOf(s.at+i), b.fn.Name, err), 0)
+		b.fillValue(s, i, o.Payload)
 		return
 	}
 	failed := *o
@@ -235,4 +245,14 @@ func (b *Batch[In, Out]) fill(s *segment[In, Out], i int, o *stream.Outcome) {
 		failed.Failure = failure
 	}
 	s.fail(i, stream.NewTaskError(failed), failed.Failure.Attempt)
+}
+
+// fillValue makes the result of one input from that of its task.
+func (b *Batch[In, Out]) fillValue(s *segment[In, Out], i int, data []byte) {
+	value, err := b.fn.DecodeOut(data)
+	if err != nil {
+		s.fail(i, fmt.Errorf("mapreduce: result of task %s of %s: %w", s.parcel.idOf(s.at+i), b.fn.Name, err), 0)
+		return
+	}
+	s.values[i] = value
 }

@@ -31,6 +31,7 @@ type flow[In, Out any] struct {
 	forming  *parcel[In]            // takes inputs
 	queue    []*parcel[In]          // to be sent
 	sizer    sizer                  // of parcels
+	weight   int                    // bytes of an input, by the last parcel
 	waiting  map[string]*parcel[In] // outcomes not in, by ID of the task or chunk
 	ready    rack[In, Out]
 	over     bool  // no further inputs
@@ -94,7 +95,7 @@ func (f *flow[In, Out]) admit(ctx context.Context, input In, payload []byte) boo
 		f.seal()
 	}
 	if f.forming == nil {
-		f.forming = &parcel[In]{first: f.taken, inputs: make([]In, 0, min(f.sizer.size, f.limits.window))}
+		f.forming = newParcel[In](f.taken, min(f.sizer.size, f.limits.window), f.weight)
 	}
 	p := f.forming
 	p.inputs = append(p.inputs, input)
@@ -117,6 +118,7 @@ func (f *flow[In, Out]) seal() {
 		return
 	}
 	f.forming.left = len(f.forming.inputs)
+	f.weight = len(f.forming.pack)/f.forming.left + 1
 	f.queue = append(f.queue, f.forming)
 	f.forming = nil
 }

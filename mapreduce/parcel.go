@@ -21,6 +21,11 @@ type parcel[In any] struct {
 	taken []bool // whose are; nil before the first
 }
 
+// newParcel makes one with room for so many inputs of so many bytes each.
+func newParcel[In any](first, size, weight int) *parcel[In] {
+	return &parcel[In]{first: first, inputs: make([]In, 0, size), pack: make([]byte, 0, min(size*weight, chunkBytes))}
+}
+
 // task makes what is sent of a parcel; template has all but the ID and the payload.
 func (p *parcel[In]) task(template stream.Task) stream.Task {
 	t := template
@@ -42,6 +47,9 @@ func (p *parcel[In]) take(item int) bool {
 	p.taken[item] = true
 	return fresh
 }
+
+// untouched tells whether no outcome of it is in yet.
+func (p *parcel[In]) untouched() bool { return p.taken == nil && p.left == len(p.inputs) }
 
 // idOf is taskID for the collector, which needs few.
 func (p *parcel[In]) idOf(item int) string {

@@ -52,11 +52,18 @@ func ItemID(chunk string, item int) string {
 
 // ItemIDs are the IDs of all n items of a chunk, in one string for [IDAt]: many small strings would cost more than all else.
 func ItemIDs(chunk string, n int) string {
-	b := make([]byte, 0, n*idLength)
-	for base, item := tail(chunk)+1, 0; item < n; item++ {
-		b = appendTail(append(b, chunk[:idLength-itemChars]...), base+item)
+	var all strings.Builder
+	all.Grow(n * idLength)
+	id := append(make([]byte, 0, idLength), chunk...)
+	for number, left := tail(chunk)+1, n; left > 0; number, left = number+1, left-1 {
+		last := number & charMask
+		if last == 0 || left == n { // only now others than the last character change
+			id = appendTail(id[:idLength-itemChars], number)
+		}
+		id[idLength-1] = alphabet[last]
+		all.Write(id)
 	}
-	return string(b)
+	return all.String()
 }
 
 // IDAt is one of [ItemIDs].
