@@ -180,13 +180,19 @@ func wantAll(t *testing.T, text string, parts ...string) {
 // process runs the command as a process of its own.
 func (c *console) process(args ...string) (cmd *exec.Cmd, stdout, stderr *transcript) {
 	c.t.Helper()
+	return c.processOf(nil, args...)
+}
+
+// processOf is process with a standard input.
+func (c *console) processOf(stdin io.Reader, args ...string) (cmd *exec.Cmd, stdout, stderr *transcript) {
+	c.t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		c.t.Fatal(err)
 	}
 	cmd = exec.Command(self, append(args, c.flags...)...) // the test sends the signals
 	stdout, stderr = newTranscript(), newTranscript()
-	cmd.Env, cmd.Stdout, cmd.Stderr = c.env, stdout, stderr
+	cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = c.env, stdin, stdout, stderr
 	cmd.SysProcAttr = dieWithParent()
 	if err := cmd.Start(); err != nil {
 		c.t.Fatal(err)

@@ -16,9 +16,10 @@ const shownInput = 200 // characters of an input in the message of its failure
 
 // printer writes the results of a batch.
 type printer struct {
-	app   *app
-	flags *mapFlags
-	bar   *bar
+	app    *app
+	flags  *mapFlags
+	bar    *bar
+	course *course
 }
 
 // mappedResult is the record of --json.
@@ -60,7 +61,7 @@ func (p printer) line(r mapreduce.Result[[]byte, []byte]) []byte {
 }
 
 func (p printer) printJSON(r mapreduce.Result[[]byte, []byte]) error {
-	record := mappedResult{Index: r.Index}
+	record := mappedResult{Index: p.course.index(r)}
 	record.Input, record.InputBase64 = textOrBase64(r.Input)
 	if r.Err != nil {
 		record.Failure = failureOf(r.Err)
@@ -96,12 +97,12 @@ func newBar(to io.Writer, in *inputs, shared bool, often time.Duration) *bar {
 	return &bar{drawn: drawn, inputs: in, shared: shared}
 }
 
-// show draws how far the batch is; errors of a terminal that is gone are not worth an end.
-func (b *bar) show(p mapreduce.Progress) {
+// show draws how far the batch is, with those that were done before; errors of a terminal that is gone are not worth an end.
+func (b *bar) show(p mapreduce.Progress, before int) {
 	if b == nil {
 		return
 	}
-	over := p.Done + p.Failed
+	over := before + p.Done + p.Failed
 	if total := b.inputs.total.Load(); !b.known && total > 0 {
 		b.known = true
 		b.drawn.ChangeMax64(max(total, int64(over)))

@@ -202,12 +202,12 @@ func TestBar(t *testing.T) {
 	in.total.Store(200)
 	screen := newTranscript()
 	b := newBar(screen, in, true, 0)
-	b.show(mapreduce.Progress{Submitted: 100, Done: 40, Failed: 10, Elapsed: time.Second})
+	b.show(mapreduce.Progress{Submitted: 100, Done: 40, Failed: 10, Elapsed: time.Second}, 0)
 	wantAll(t, screen.String(), "25%", "50/200", "task/")
 	b.hide(false)
 	b.finish()
 	var none *bar // on no terminal
-	none.show(mapreduce.Progress{})
+	none.show(mapreduce.Progress{}, 0)
 	none.hide(true)
 	none.finish()
 }
