@@ -119,7 +119,7 @@ func TestErrorsOfCombineAndSpillAreFinal(t *testing.T) {
 	for name, cfg := range map[string]shuffle.CollectorConfig{
 		"combine": {
 			Combine: func([]byte, iter.Seq[[]byte]) ([]byte, error) { return nil, boom },
-			Spill:   func([]shuffle.Segment) error { return nil },
+			Spill:   discard,
 		},
 		"spill": {Spill: func([]shuffle.Segment) error { return boom }},
 	} {
@@ -144,7 +144,6 @@ func TestErrorsOfCombineAndSpillAreFinal(t *testing.T) {
 
 func TestCollectorRefusesWhatCannotWork(t *testing.T) {
 	t.Parallel()
-	discard := func([]shuffle.Segment) error { return nil }
 	for want, cfg := range map[string]shuffle.CollectorConfig{
 		"Partitions is -1":    {Partitions: -1, Spill: discard},
 		"Partitions is 65537": {Partitions: 65537, Spill: discard},
@@ -165,3 +164,5 @@ func TestCollectorRefusesWhatCannotWork(t *testing.T) {
 		t.Error("a closed collector took a pair")
 	}
 }
+
+func discard([]shuffle.Segment) error { return nil }
