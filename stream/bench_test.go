@@ -59,7 +59,7 @@ func BenchmarkEnqueue50Callers(b *testing.B) {
 	}
 	callers.Wait()
 	b.StopTimer()
-	b.ReportMetric(float64(b.N)/float64(max(scriptCalls(b, rdb)-before, 1)), "tasks/script")
+	b.ReportMetric(float64(b.N)/float64(max(scriptCalls(b, rdb)-before, 1)), "tasks/call")
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "tasks/s")
 }
 

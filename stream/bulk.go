@@ -16,7 +16,7 @@ func (f Func[In, Out]) EnqueueAll(ctx context.Context, c *Client, inputs iter.Se
 	if err != nil {
 		return 0, f.wrap("enqueue all", err)
 	}
-	b := &bulk{lane: l, next: &ticket{}, done: make(chan struct{})}
+	b := &bulk{lane: l, next: &ticket{forget: true}, done: make(chan struct{})}
 	b.changed.L = &b.mu
 	go b.send(ctx)
 	defer b.end() // also when the inputs panic
@@ -81,7 +81,7 @@ func (b *bulk) send(ctx context.Context) {
 			b.changed.Wait()
 		}
 		t := b.next
-		b.next = &ticket{}
+		b.next = &ticket{forget: true}
 		b.changed.Broadcast()
 		b.mu.Unlock()
 		if len(t.tasks) == 0 {

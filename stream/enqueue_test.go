@@ -242,7 +242,8 @@ func TestEnqueueAllSurvivesLostReplies(t *testing.T) {
 	client := newClient(t, proxy.Client(t), stream.ClientConfig{})
 	var n atomic.Int64
 	proxy.CutAfterRequest(func(request []byte) bool {
-		return bytes.Contains(request, []byte("producer:")) && n.Add(1)%2 == 1
+		begins := bytes.Contains(request, []byte("multi\r\n")) || bytes.Contains(request, []byte("evalsha\r\n"))
+		return begins && n.Add(1)%2 == 1
 	})
 	taken := 0
 	if n, err := echo.EnqueueAll(t.Context(), client, counted(5000, &taken, func(int) string { return "x" })); err != nil || n != 5000 {

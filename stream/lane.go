@@ -55,7 +55,7 @@ type ticket struct {
 	size     int
 	replicas int
 	again    bool // they were admitted once: no limit of the queue applies
-	forget   bool // a single one that nobody asks for later: its entry need not be known
+	forget   bool // nobody asks for them later: their entries need not be known
 
 	ctx    context.Context //nolint:containedctx // who flushes takes the values of one of the callers along
 	done   chan struct{}   // nil where its caller makes the call itself
@@ -129,12 +129,13 @@ func (l *lane) lead(ctx context.Context, t *ticket) bool {
 		return false
 	}
 	try := attempts{began: time.Now()}
-	release := func() {}
 	if ctx.Done() != nil {
-		release = l.line.Guard(ctx)
+		l.line.Guard(ctx)
 	}
 	stored, err := l.try(ctx)
-	release()
+	if ctx.Done() != nil {
+		l.line.Release()
+	}
 	if err != nil || stored.Gap {
 		t.done = make(chan struct{})
 		go func() {
@@ -253,7 +254,7 @@ func (l *lane) try(ctx context.Context) (script.Stored, error) {
 	if l.line == nil {
 		return scripts.Enqueue(ctx, call)
 	}
-	call.Watch = l.isLone()
+	call.Watch = l.isPlain()
 	stored, err := l.append(ctx)
 	if errors.Is(err, script.ErrNotWatched) {
 		stored, err = scripts.EnqueueOn(ctx, l.line, call)
@@ -263,16 +264,29 @@ func (l *lane) try(ctx context.Context) (script.Stored, error) {
 		l.line.watched = call.ID
 	case err == nil && call.Watch && !stored.Gap:
 		l.blind = true
-	case err != nil && stored.Value != "": // refused, and numbered all the same
+	case err != nil && stored.Last > 0: // refused, and numbered all the same
 		l.stored(ctx, &stored)
 	}
 	return stored, err
 }
 
-// isLone tells whether the call is one plain task of somebody who need not know its entry: a retry could not tell it.
-func (l *lane) isLone() bool {
+// isPlain tells whether the call has only plain tasks of those who need not know their entries: a retry could not tell them.
+func (l *lane) isPlain() bool {
 	call := &l.call
-	return !l.blind && len(l.batch) == 1 && l.batch[0].forget && call.Limit == 0 && call.Replicas == 0 && !call.Tasks[0].HasOptions()
+	if l.blind || call.Limit > 0 || call.Replicas > 0 {
+		return false
+	}
+	for _, t := range l.batch {
+		if !t.forget {
+			return false
+		}
+	}
+	for i := range call.Tasks {
+		if call.Tasks[i].HasOptions() {
+			return false
+		}
+	}
+	return true
 }
 
 // append makes the call without a script, where the call before has prepared it.

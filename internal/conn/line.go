@@ -28,9 +28,20 @@ type Line struct {
 	in     *bufio.Reader // of the connection, nil while there is none
 	out    []byte
 
-	mu   sync.Mutex
-	conn net.Conn // the last that was made
-	turn int      // of what may be given up
+	reading, writing allowance
+
+	mu      sync.Mutex
+	conn    net.Conn        // the last that was made
+	guarded bool            // a call is under way that may be given up
+	watch   *watch          // of a context, nil for none
+	last    <-chan struct{} // of the context that guarded the last call
+}
+
+// watch breaks a connection when a context ends.
+type watch struct {
+	done <-chan struct{}
+	stop func() bool
+	keep bool // for the calls that follow: they have the same context
 }
 
 // NewLine returns a Line beside a client. It dials at the first call, and sends none twice.
@@ -49,6 +60,7 @@ func (l *Line) Close() error {
 	err := l.client.Close()
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.unwatch()
 	if l.conn != nil {
 		_ = l.conn.Close() // if go-redis has not: what it has to say the call under way says
 	}
@@ -86,13 +98,7 @@ func (l *Line) exchange(commands [][]any) ([]any, error) {
 	if l.out = out; cap(out) > mostKept {
 		l.out = nil
 	}
-	o := l.client.Options()
-	if err = l.conn.SetWriteDeadline(after(o.WriteTimeout)); err == nil {
-		_, err = l.conn.Write(out)
-	}
-	if err == nil {
-		err = l.conn.SetReadDeadline(after(o.ReadTimeout))
-	}
+	err = l.send(out)
 	answers := make([]any, len(commands))
 	for i := 0; i < len(answers) && err == nil; i++ {
 		answers[i], err = readAnswer(l.in, 0)
@@ -100,12 +106,64 @@ func (l *Line) exchange(commands [][]any) ([]any, error) {
 	return answers, err
 }
 
-// after is a deadline; none where there is no limit.
-func after(d time.Duration) time.Time {
-	if d <= 0 {
-		return time.Time{}
+// Pass sends a request of commands that are encoded in one write, and shows each value of their answers as it comes: how deep it lies in
+// arrays, its first byte ('_' for nothing), and the error of the server that it is, if it is one. It costs no memory. Errors are those of Call.
+func (l *Line) Pass(ctx context.Context, request []byte, answers int, see func(depth int, kind byte, refusal error)) error {
+	if err := l.connect(ctx); err != nil {
+		return &notSentError{fmt.Errorf("conn: connect: %w", err)}
 	}
-	return time.Now().Add(d)
+	err, refused := l.send(request), false
+	for i := 0; i < answers && err == nil; i++ {
+		var kind byte
+		kind, err = passAnswer(l.in, 0, see)
+		refused = refused || kind == '-'
+	}
+	if err != nil || refused { // see Call
+		l.drop()
+	}
+	if err != nil {
+		return fmt.Errorf("conn: pass: %w", err)
+	}
+	return nil
+}
+
+// send writes a request. The answers may take their time from now on.
+func (l *Line) send(request []byte) error {
+	o := l.client.Options()
+	if deadline, ok := l.writing.next(o.WriteTimeout); ok {
+		if err := l.conn.SetWriteDeadline(deadline); err != nil {
+			return err
+		}
+	}
+	if _, err := l.conn.Write(request); err != nil {
+		return err
+	}
+	if deadline, ok := l.reading.next(o.ReadTimeout); ok {
+		return l.conn.SetReadDeadline(deadline)
+	}
+	return nil
+}
+
+// allowance is a deadline that each call finds far enough ahead. To set it takes longer than to look.
+type allowance struct {
+	until time.Time
+	none  bool // it was set to none
+}
+
+// next is the deadline to set for a call that may take d, without limit where that is not above 0; false while the old one will do. It is up to a
+// third of d later.
+func (a *allowance) next(d time.Duration) (time.Time, bool) {
+	if d <= 0 {
+		first := !a.none
+		a.none = true
+		return time.Time{}, first
+	}
+	now := time.Now()
+	if a.until.Sub(now) >= d {
+		return a.until, false
+	}
+	a.until = now.Add(d + d/3)
+	return a.until, true
 }
 
 // connect makes the connection, if there is none.
@@ -121,6 +179,7 @@ func (l *Line) connect(ctx context.Context) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.maker, l.in = maker, bufio.NewReaderSize(l.conn, lineBuffer)
+	l.reading, l.writing = allowance{}, allowance{} // go-redis has set others
 	return nil
 }
 
@@ -136,27 +195,59 @@ func (l *Line) dialed(conn net.Conn) {
 	l.conn = conn
 }
 
-// Guard breaks the connection when ctx ends before release is called: the call under way fails, and it is not known what became of it.
-func (l *Line) Guard(ctx context.Context) (release func()) {
+// Guard breaks the connection when ctx ends before Release is called: the call under way fails, and it is not known what became of it.
+func (l *Line) Guard(ctx context.Context) {
 	l.mu.Lock()
-	l.turn++
-	turn := l.turn
+	done := ctx.Done()
+	again := done == l.last
+	l.guarded, l.last = true, done
+	if l.watch != nil && l.watch.done == done { // if ctx has ended since, cut waits for the mutex
+		l.mu.Unlock()
+		return
+	}
+	l.unwatch()
+	w := &watch{done: done, keep: again}
+	l.watch = w
 	l.mu.Unlock()
-	stop := context.AfterFunc(ctx, func() { l.cut(turn) })
-	return func() {
-		if !stop() { // it has begun, and must not meet the next call
-			l.mu.Lock()
-			l.turn++
-			l.mu.Unlock()
-		}
+	stop := context.AfterFunc(ctx, func() { l.cut(w) }) // which may call it at once
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	w.stop = stop
+	if l.watch != w { // closed meanwhile, or cut
+		stop()
 	}
 }
 
-// cut breaks the connection, if it is still the turn of whoever asks.
-func (l *Line) cut(turn int) {
+// Release ends what Guard began. Where one call after the other has the same context, it goes on being watched: that takes longer than the rest.
+func (l *Line) Release() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if turn == l.turn && l.conn != nil {
+	l.guarded = false
+	if l.watch != nil && !l.watch.keep {
+		l.unwatch()
+	}
+}
+
+// unwatch lets the context go. mu is held.
+func (l *Line) unwatch() {
+	if l.watch == nil {
+		return
+	}
+	if l.watch.stop != nil { // otherwise Guard is about to
+		l.watch.stop() // what has begun finds another watch, or none
+	}
+	l.watch = nil
+}
+
+// cut breaks the connection, if a call is under way that has this watch.
+func (l *Line) cut(w *watch) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.watch != w {
+		return
+	}
+	l.watch = nil
+	if l.guarded && l.conn != nil {
 		_ = l.conn.Close() // the call tells
 	}
 }
@@ -209,53 +300,81 @@ const (
 
 var errProtocol = errors.New("unexpected answer of the server")
 
-// readAnswer reads one answer of RESP2 or RESP3, of those kinds that scripts and the commands of lanes give.
-func readAnswer(in *bufio.Reader, depth int) (any, error) {
+// readHead reads the first line of an answer of RESP2 or RESP3, of those kinds that scripts and the commands of lanes give: its kind, '_' for
+// each kind of nothing, its text, and the number that the text of a kind with one is.
+func readHead(in *bufio.Reader, depth int) (kind byte, text []byte, n int64, err error) {
 	line, err := in.ReadSlice('\n')
+	if err != nil {
+		return 0, nil, 0, err
+	}
+	if len(line) < 3 || line[len(line)-2] != '\r' || depth > mostDepth {
+		return 0, nil, 0, errProtocol
+	}
+	kind, text = line[0], line[1:len(line)-2]
+	switch kind {
+	case '+', '-', '_':
+		return kind, text, 0, nil
+	case ':', '$', '*':
+	default:
+		return 0, nil, 0, errProtocol
+	}
+	n, err = strconv.ParseInt(string(text), 10, 64)
+	switch {
+	case err != nil:
+		return 0, nil, 0, errProtocol
+	case kind != ':' && n == -1:
+		return '_', nil, 0, nil
+	case kind != ':' && (n < 0 || n > mostLength):
+		return 0, nil, 0, errProtocol
+	}
+	return kind, text, n, nil
+}
+
+// readAnswer reads one answer.
+func readAnswer(in *bufio.Reader, depth int) (any, error) {
+	kind, text, n, err := readHead(in, depth)
 	if err != nil {
 		return nil, err
 	}
-	if len(line) < 3 || line[len(line)-2] != '\r' || depth > mostDepth {
-		return nil, errProtocol
-	}
-	switch string(line) {
-	case "+OK\r\n":
-		return "OK", nil
-	case "+QUEUED\r\n":
-		return "QUEUED", nil
-	}
-	kind, text := line[0], line[1:len(line)-2]
 	switch kind {
 	case '+':
+		if string(text) == "OK" {
+			return "OK", nil
+		}
 		return string(text), nil
 	case '-':
 		return serverError(text), nil
-	case '_':
-		return nil, nil
-	case ':', '$', '*':
-		return readSized(in, kind, text, depth)
+	case ':':
+		return n, nil
+	case '$':
+		return readText(in, n)
+	case '*':
+		return readArray(in, n, depth+1)
 	default:
-		return nil, errProtocol
+		return nil, nil
 	}
 }
 
-// readSized reads what a number says: itself, or so much that follows; -1 is nothing.
-func readSized(in *bufio.Reader, kind byte, text []byte, depth int) (any, error) {
-	n, err := strconv.ParseInt(string(text), 10, 64)
-	switch {
-	case err != nil:
-		return nil, errProtocol
-	case kind == ':':
-		return n, nil
-	case n == -1:
-		return nil, nil
-	case n < 0 || n > mostLength:
-		return nil, errProtocol
-	case kind == '$':
-		return readText(in, n)
-	default:
-		return readArray(in, n, depth+1)
+// passAnswer reads one answer and shows it, and what it holds. It returns its kind.
+func passAnswer(in *bufio.Reader, depth int, see func(depth int, kind byte, refusal error)) (byte, error) {
+	kind, text, n, err := readHead(in, depth)
+	if err != nil {
+		return 0, err
 	}
+	var refusal error
+	if kind == '-' {
+		refusal = serverError(text)
+	}
+	see(depth, kind, refusal)
+	switch kind {
+	case '$':
+		_, err = in.Discard(int(n) + len(lineEnd))
+	case '*':
+		for ; n > 0 && err == nil; n-- {
+			_, err = passAnswer(in, depth+1, see)
+		}
+	}
+	return kind, err
 }
 
 func readArray(in *bufio.Reader, n int64, depth int) ([]any, error) {

@@ -25,11 +25,11 @@ type Lane struct {
 	Tasks    []LaneTask
 	Replicas int           // wait until so many replicas have it; 0 does not wait
 	Wait     time.Duration // for how long at most
-	Watch    bool          // prepare an Append: one plain task comes next, perhaps, and its line is the same
+	Watch    bool          // prepare an Append: plain tasks come next, perhaps, and their line is the same
 
 	args     []any
 	commands [][]any
-	append   [][]any
+	appended appended
 	named    string // the ID that the keys are of
 	keys     [plainKeys + moreKeys]string
 	before   string
@@ -73,10 +73,10 @@ type Stored struct {
 	Last     int64  // the lane's last number
 	Replicas int    // how many replicas have it
 	Watched  bool   // the line is ready for an Append
-	Lost     bool   // of an Append: the task is stored, but Redis has lost the lane
+	Lost     bool   // of an Append: the tasks are stored, but Redis has lost the lane
 
 	places   []Place // nil when all were just stored
-	time     string  // of the first entry, with the '-'
+	time     string  // of the first entry, with the '-'; "" after an Append, which does not tell entries
 	sequence uint64  // of the first entry; the others follow it
 }
 
@@ -87,6 +87,9 @@ func (s *Stored) All() bool { return s.places == nil }
 func (s *Stored) Place(i int) Place {
 	if s.places != nil {
 		return s.places[i]
+	}
+	if s.time == "" {
+		return Place{}
 	}
 	return Place{Entry: s.time + strconv.FormatUint(s.sequence+uint64(i), 10)} //nolint:gosec // an index
 }
@@ -136,48 +139,6 @@ func (r *Runner) enqueue(ctx context.Context, line Line, lane *Lane, how string)
 	}
 	lane.commands = commands
 	return line.Call(ctx, commands...)
-}
-
-// ErrNotWatched says that an Append has done nothing: the lane's key is not what it was when its line watched it.
-var ErrNotWatched = errors.New("script: append: the lane has changed")
-
-// Append stores one plain task without a script, which takes half of the time, on a line that watches the lane's key since the last call:
-// a transaction happens only while nobody has touched that. An Append whose answer is lost may arrive late, but once Enqueue has
-// stored its task, which touches the key, it does nothing. It watches for the next one.
-func (r *Runner) Append(ctx context.Context, line Line, lane *Lane) (Stored, error) {
-	lane.name()
-	lane.after = strconv.FormatInt(lane.First, 10)
-	if lane.append == nil { // of pointers to what changes
-		tasks, producer, counts := &lane.keys[0], &lane.keys[1], &lane.keys[2]
-		lane.append = [][]any{
-			{"multi"},
-			{"xadd", tasks, "*", wire.Field, nil},
-			{"set", producer, &lane.after, "xx", "keepttl"},
-			{"hincrby", counts, "enqueued", 1},
-			{"exec"},
-			{"watch", producer},
-		}
-	}
-	lane.append[1][4] = &lane.Tasks[0]
-	answers, err := line.Call(ctx, lane.append...)
-	if err == nil {
-		err = failure(answers[:5]...)
-	}
-	if err != nil {
-		return Stored{}, fmt.Errorf("script: append: %w", err)
-	}
-	done, ok := answers[4].([]any)
-	if !ok || len(done) != 3 {
-		return Stored{}, ErrNotWatched
-	}
-	stored := Stored{Value: lane.after, Last: lane.First, Watched: answers[5] == "OK", Lost: done[1] == nil}
-	if err := failure(done[0]); err != nil {
-		return stored, fmt.Errorf("script: append: %w", err)
-	}
-	if err := stored.follow(text(done[0])); err != nil {
-		return Stored{}, err
-	}
-	return stored, nil
 }
 
 // failure is the first error among some answers.
