@@ -23,7 +23,7 @@ func (f *feed) admit(ctx context.Context, entries []conn.Entry) int {
 			bytes += len(field)
 		}
 		batch[i].read, batch[i].place = f.reads, i
-		fresh = f.prepare(fresh, &batch[i], script.Entry{ID: e.ID, Fields: e.Fields})
+		fresh = f.prepare(fresh, &batch[i], script.Entry{ID: e.ID, Fields: e.Fields}, wire.DecodeOwn)
 	}
 	if len(entries) > 0 {
 		f.worker.pool.weigh(len(entries), bytes)
@@ -44,7 +44,7 @@ func (f *feed) admitEntries(ctx context.Context, entries []script.Entry) int {
 	batch := make([]flight, len(entries))
 	fresh := make([]*flight, 0, len(entries))
 	for i, e := range entries {
-		fresh = f.prepare(fresh, &batch[i], e)
+		fresh = f.prepare(fresh, &batch[i], e, wire.Decode)
 	}
 	for _, one := range fresh {
 		if one.chunk != nil {
@@ -55,7 +55,7 @@ func (f *feed) admitEntries(ctx context.Context, entries []script.Entry) int {
 }
 
 // prepare decodes an entry into flight and adds it to fresh. What is no task is settled at once.
-func (f *feed) prepare(fresh []*flight, into *flight, e script.Entry) []*flight {
+func (f *feed) prepare(fresh []*flight, into *flight, e script.Entry, decode func([]string) (wire.Task, error)) []*flight {
 	into.feed, into.entry, into.crashes, into.fence = f, e.ID, e.Crashes, *f.fence.Load()
 	into.context.parent, into.context.flight = f.worker.life, into
 	if e.ID == "" {
@@ -65,7 +65,7 @@ func (f *feed) prepare(fresh []*flight, into *flight, e script.Entry) []*flight 
 		f.dropDeleted(into)
 		return fresh
 	}
-	task, err := wire.Decode(e.Fields)
+	task, err := decode(e.Fields)
 	if err != nil {
 		f.buryRaw(into, e.Fields, err)
 		return fresh

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unsafe"
 )
 
 const (
@@ -20,9 +21,8 @@ const (
 
 // answer takes an answer as it comes. Large texts are kept apart, so that they are copied once and never moved.
 type answer struct {
-	bytes   []byte   // without the large texts
-	large   []string // these, in their order
-	scratch []byte
+	bytes []byte   // without the large texts
+	large []string // these, in their order
 }
 
 // Write takes a line.
@@ -62,25 +62,22 @@ func (a *answer) ReadFrom(r io.Reader) (total int64, err error) {
 	}
 }
 
-// readLarge takes a large text without the line end behind it.
+// readLarge takes a large text without the line end behind it, into the memory that it keeps.
 func (a *answer) readLarge(r *io.LimitedReader) (total int64, err error) {
-	if a.scratch == nil {
-		a.scratch = make([]byte, growAtLeast)
-	}
-	size := r.N - int64(len(lineEnd))
-	var text strings.Builder
-	for total < size {
-		if text.Len() == text.Cap() {
-			text.Grow(int(min(size-total, int64(max(keepBuffer, text.Len())))))
+	size := int(r.N) - len(lineEnd)
+	var text []byte
+	for len(text) < size {
+		if len(text) == cap(text) {
+			text = slices.Grow(text, min(size-len(text), max(keepBuffer, len(text))))
 		}
-		n, err := r.Read(a.scratch[:min(size-total, int64(len(a.scratch)), int64(text.Cap()-text.Len()))])
-		text.Write(a.scratch[:n])
-		if total += int64(n); err != nil {
-			return total, err
+		n, err := r.Read(text[len(text):min(size, cap(text))])
+		text = text[:len(text)+n]
+		if err != nil {
+			return int64(len(text)), err
 		}
 	}
-	a.large = append(a.large, text.String())
-	return total, nil
+	a.large = append(a.large, unsafe.String(unsafe.SliceData(text), len(text))) //nolint:gosec // nobody has these bytes any more
+	return int64(size), nil
 }
 
 // reset makes room for the next answer.

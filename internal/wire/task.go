@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unsafe"
 )
 
 // Version is the format of the entries this code writes; readers refuse newer ones.
@@ -142,13 +143,30 @@ func (t *Task) Body() string {
 // Decode reads the fields of an entry: name, value, name, value, and so on. Unknown fields are ignored.
 // It returns [ErrNewer] or a [*MalformedError] for what is no task of this version, and never panics.
 func Decode(fields []string) (Task, error) {
+	return decodeFields(fields, func(payload string) []byte { return []byte(payload) })
+}
+
+// DecodeOwn is [Decode] for fields that came off the wire and that nobody else keeps: a large payload is not copied, and the memory of its
+// field is the task's to write to.
+func DecodeOwn(fields []string) (Task, error) { return decodeFields(fields, own) }
+
+const copyBelow = 4 << 10 // bytes of a payload that would keep the memory alive that many share
+
+func own(payload string) []byte {
+	if len(payload) < copyBelow {
+		return []byte(payload)
+	}
+	return unsafe.Slice(unsafe.StringData(payload), len(payload)) //nolint:gosec // nobody else has this text, see DecodeOwn
+}
+
+func decodeFields(fields []string, bytesOf func(string) []byte) (Task, error) {
 	if len(fields)%2 != 0 {
 		return Task{}, &MalformedError{Why: "a field without a value"}
 	}
 	newer := 0
 	for i := 0; i < len(fields); i += 2 {
 		if fields[i] == Field {
-			return decodeText(fields[i+1])
+			return decodeText(fields[i+1], bytesOf)
 		}
 		newer = max(newer, version(fields[i]))
 	}
@@ -161,8 +179,8 @@ func Decode(fields []string) (Task, error) {
 // keepTogether is up to which length of a payload the header may keep the text alive that both came in.
 const keepTogether = 256
 
-// decodeText is [DecodeValue] for a text. The payload is a copy.
-func decodeText(value string) (Task, error) {
+// decodeText is [DecodeValue] for a text.
+func decodeText(value string, bytesOf func(string) []byte) (Task, error) {
 	header, payload, ok := strings.Cut(value, "\n")
 	if !ok {
 		return Task{}, &MalformedError{Why: "a task is a header, a line end, and the payload"}
@@ -174,7 +192,7 @@ func decodeText(value string) (Task, error) {
 	if err != nil {
 		return Task{}, err
 	}
-	task.Payload = []byte(payload)
+	task.Payload = bytesOf(payload)
 	return task, nil
 }
 

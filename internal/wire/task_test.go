@@ -1,8 +1,10 @@
 package wire_test
 
 import (
+	"bytes"
 	"errors"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -205,6 +207,28 @@ func TestParseLease(t *testing.T) {
 	} {
 		if fence, value := wire.ParseLease(text); fence != want[0] || value != want[1] {
 			t.Errorf("parse %q: got %q, %q, want %q", text, fence, value, want)
+		}
+	}
+}
+
+func TestDecodeOwnGivesALargePayloadItsField(t *testing.T) {
+	t.Parallel()
+	for _, size := range []int{0, 100, 4095, 4096, 100_000} {
+		one := wire.Task{ID: "01J0000000000000000000000A", Function: "f", Attempt: 1, Headers: map[string]string{"a": "b"}, Payload: bytes.Repeat([]byte("x"), size)}
+		fields := one.Fields()
+		got, err := wire.DecodeOwn(fields)
+		if err != nil || !reflect.DeepEqual(got, one) {
+			t.Fatalf("%d bytes: %v, %v", size, got, err)
+		}
+		for i := range got.Payload {
+			got.Payload[i] = 'y'
+		}
+		if shared := strings.HasSuffix(fields[1], "y"); shared != (size >= 4096) {
+			t.Errorf("%d bytes: in the memory of the field: %t", size, shared)
+		}
+		_ = append(got.Payload, 'z')
+		if got.Payload = one.Payload; !reflect.DeepEqual(got, one) {
+			t.Errorf("%d bytes: the rest has changed with the payload: %v", size, got)
 		}
 	}
 }
