@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"iter"
 	"sync"
+
+	"github.com/athoune/worker-machine/internal/script"
 )
 
 // EnqueueAll stores a task for each input. What the inputs yield while some tasks are on their way goes with the next round trip, so
@@ -34,6 +36,7 @@ func (f Func[In, Out]) EnqueueAll(ctx context.Context, c *Client, inputs iter.Se
 // bulk is one EnqueueAll: its caller adds tasks, and a goroutine stores what has gathered.
 type bulk struct {
 	lane *lane
+	text []byte        // the tasks lie in it
 	done chan struct{} // the goroutine has ended
 
 	mu      sync.Mutex
@@ -46,7 +49,7 @@ type bulk struct {
 
 // add waits until there is room for a task; it reports false when storing has failed.
 func (b *bulk) add(o *order) bool {
-	task := o.laneTask() // while others are on their way
+	task := b.encode(o) // while others are on their way
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for b.err == nil && len(b.next.tasks) > 0 && (len(b.next.tasks) >= maxBatchTasks || b.next.size+o.size() > maxBatchBytes) {
@@ -56,6 +59,20 @@ func (b *bulk) add(o *order) bool {
 	t.tasks, t.size, t.replicas = append(t.tasks, task), t.size+o.size(), o.replicas
 	b.changed.Broadcast()
 	return b.err == nil
+}
+
+// encode puts small tasks one behind the other, in memory that many share.
+func (b *bulk) encode(o *order) (task script.LaneTask) {
+	const room, small = 64 << 10, 4 << 10
+	size := o.size()
+	if size > small {
+		return o.laneTask()
+	}
+	if cap(b.text)-len(b.text) < size {
+		b.text = make([]byte, 0, room)
+	}
+	task, b.text = o.appendTask(b.text)
+	return task
 }
 
 // end says that nothing is added any more.

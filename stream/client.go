@@ -131,7 +131,9 @@ func (c *Client) lane(queue string) (*lane, error) {
 }
 
 // hear notes that Redis has answered a lane or a session.
-func (c *Client) hear() { c.heard.Store(int64(time.Since(c.made))) }
+func (c *Client) hear() { c.hearAt(time.Now()) }
+
+func (c *Client) hearAt(now time.Time) { c.heard.Store(int64(now.Sub(c.made))) }
 
 // mostRetries is for how many times RetryFor a call goes on at most, while others are answered.
 const mostRetries = 4

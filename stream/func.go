@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/athoune/worker-machine/internal/script"
@@ -25,26 +27,49 @@ type Func[In, Out any] struct {
 // stored once. An error that is [ErrUnknownOutcome] means that the task may be stored, any other that it is not, but for
 // [ErrDuplicate], where the ID is that of the earlier task, and [ErrNotReplicated].
 func (f Func[In, Out]) Enqueue(ctx context.Context, c *Client, in In, options ...Option) (id string, err error) {
-	e := new(struct { // one allocation
-		order  order
-		ticket ticket
-	})
+	e, _ := enqueues.Get().(*enqueue)
+	if err = f.fill(&e.order, c, in, options); err == nil {
+		id, err = e.store(ctx, c, f.queue())
+	}
+	e.free()
+	return id, f.wrap("enqueue", err)
+}
+
+// enqueue is one Enqueue. It is used again for others: together these are a good part of the memory that a client of small tasks takes.
+type enqueue struct {
+	order  order
+	ticket ticket
+	text   []byte // of the task
+}
+
+var enqueues = sync.Pool{New: func() any { return new(enqueue) }}
+
+func (e *enqueue) store(ctx context.Context, c *Client, queue string) (id string, err error) {
 	o, t := &e.order, &e.ticket
-	if err = f.fill(o, c, in, options); err != nil {
-		return "", f.wrap("enqueue", err)
-	}
-	l, err := c.lane(f.queue())
+	l, err := c.lane(queue)
 	if err != nil {
-		return "", f.wrap("enqueue", err)
+		return "", err
 	}
-	t.size, t.replicas, t.forget = o.size(), o.replicas, true
-	t.one[0] = o.laneTask()
+	*t = ticket{size: o.size(), replicas: o.replicas, forget: true, done: t.done}
+	t.one[0], e.text = o.appendTask(slices.Grow(e.text[:0], t.size))
 	t.tasks = t.one[:]
 	if err = l.store(ctx, t); err != nil {
-		return "", f.wrap("enqueue", err)
+		return "", err
 	}
-	id, err = o.outcome(t)
-	return id, f.wrap("enqueue", err)
+	return o.outcome(t)
+}
+
+// free lets another Enqueue have it, unless its task may still be on its way.
+func (e *enqueue) free() {
+	const most = 16 << 10 // bytes
+	if e.ticket.left {
+		return
+	}
+	e.order, e.ticket = order{}, ticket{done: e.ticket.done}
+	if cap(e.text) > most {
+		e.text = nil
+	}
+	enqueues.Put(e)
 }
 
 // outcome is what became of an order that is alone in its ticket.

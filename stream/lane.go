@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -58,11 +59,20 @@ type ticket struct {
 	forget   bool // nobody asks for them later: their entries need not be known
 
 	ctx    context.Context //nolint:containedctx // who flushes takes the values of one of the callers along
-	done   chan struct{}   // nil where its caller makes the call itself
+	waits  bool            // its caller does not make the call itself
+	left   bool            // its caller does not wait any more, and it may be on its way
+	done   chan struct{}   // told once, where somebody waits
 	stored script.Stored   // of the whole call
 	first  int             // place of its first task there
 	lane   string          // where they are stored
 	err    error
+}
+
+// wait has its caller told.
+func (t *ticket) wait() {
+	if t.waits = true; t.done == nil {
+		t.done = make(chan struct{}, 1)
+	}
 }
 
 // place is what became of one task.
@@ -80,15 +90,13 @@ func (l *lane) store(ctx context.Context, t *ticket) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if t.ctx = ctx; ctx.Done() != nil {
-		t.ctx = context.WithoutCancel(ctx)
-	}
+	t.ctx = ctx
 	l.mu.Lock()
 	l.waiting = append(l.waiting, t)
 	first := !l.busy
 	l.busy = true
 	if !first {
-		t.done = make(chan struct{})
+		t.wait()
 	}
 	l.mu.Unlock()
 	if first && l.lead(ctx, t) {
@@ -106,6 +114,7 @@ func (l *lane) store(ctx context.Context, t *ticket) error {
 	case <-t.done:
 		return t.err
 	default:
+		t.left = true
 		return fmt.Errorf("%w: %w", ErrUnknownOutcome, context.Cause(ctx))
 	}
 }
@@ -115,13 +124,13 @@ func (l *lane) store(ctx context.Context, t *ticket) error {
 // then it reports false, and the caller's ticket tells when it is done.
 func (l *lane) lead(ctx context.Context, t *ticket) bool {
 	if ctx.Done() != nil && !l.isKnown() { // nothing could be given up
-		t.done = make(chan struct{})
+		t.wait()
 		go l.run()
 		return false
 	}
 	l.prepare(l.take())
 	if ctx.Done() != nil && l.line == nil { // the same
-		t.done = make(chan struct{})
+		t.wait()
 		go func() {
 			l.flush()
 			l.run()
@@ -137,7 +146,7 @@ func (l *lane) lead(ctx context.Context, t *ticket) bool {
 		l.line.Release()
 	}
 	if err != nil || stored.Gap {
-		t.done = make(chan struct{})
+		t.wait()
 		go func() {
 			l.finish(l.settle(context.WithoutCancel(ctx), &try, stored, err))
 			l.run()
@@ -181,6 +190,9 @@ func (l *lane) run() {
 		}
 		l.prepare(batch)
 		l.flush()
+		if len(batch) > 1 {
+			runtime.Gosched() // who was just told comes with the next one: half of them would miss each
+		}
 	}
 }
 
@@ -204,7 +216,7 @@ func (l *lane) take() []*ticket {
 
 // flush makes the call that is prepared, and tells each ticket of the batch what became of it.
 func (l *lane) flush() {
-	ctx := l.batch[0].ctx
+	ctx := context.WithoutCancel(l.batch[0].ctx)
 	try := attempts{began: time.Now()}
 	stored, err := l.try(ctx)
 	l.finish(l.settle(ctx, &try, stored, err))
@@ -234,8 +246,8 @@ func (l *lane) finish(stored script.Stored, err error) {
 		t.stored, t.first, t.lane, t.err = stored, at, l.call.ID, err
 		at += len(t.tasks)
 		l.batch[i] = nil
-		if t.done != nil {
-			close(t.done)
+		if t.waits { // the last that is done with it: then it may be another's
+			t.done <- struct{}{}
 		}
 	}
 }
@@ -343,9 +355,10 @@ func (l *lane) number(call *script.Lane) {
 }
 
 func (l *lane) stored(ctx context.Context, stored *script.Stored) {
-	l.client.hear()
+	now := time.Now()
+	l.client.hearAt(now)
 	l.state.Lock()
-	l.next, l.value, l.used = stored.Last+1, stored.Value, time.Now()
+	l.next, l.value, l.used = stored.Last+1, stored.Value, now
 	if l.call.TTL > 0 {
 		l.kept = l.used
 	}

@@ -450,3 +450,37 @@ func TestACallGoesOnWhileOthersAreAnswered(t *testing.T) {
 		})
 	}
 }
+
+// TestATaskOfWhoHasLeftStaysWhatItIs has others enqueue while a task is still on its way whose caller has left.
+func TestATaskOfWhoHasLeftStaysWhatItIs(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	direct, proxy := server.Client(t), redistest.NewProxy(t, server)
+	client, others := newClient(t, proxy.Client(t), stream.ClientConfig{}), newClient(t, direct, stream.ClientConfig{})
+	elsewhere := stream.Func[string, string]{Name: "echo", Queue: "elsewhere"}
+	if _, err := echo.Enqueue(t.Context(), client, "first"); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var open atomic.Bool
+	proxy.CutBeforeRequest(func(request []byte) bool {
+		mine := bytes.Contains(request, []byte("mine")) && !open.Load()
+		if mine {
+			cancel()
+		}
+		return mine
+	})
+	if _, err := echo.Enqueue(ctx, client, "mine"); !errors.Is(err, stream.ErrUnknownOutcome) {
+		t.Fatalf("got %v, want ErrUnknownOutcome", err)
+	}
+	for range 20 {
+		if _, err := elsewhere.Enqueue(t.Context(), others, "none"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	open.Store(true)
+	eventually(t, func() bool { return length(t, direct, "wm:{q}:tasks") == 2 }, "the task arrives")
+	if text := fmt.Sprint(direct.XRange(t.Context(), "wm:{q}:tasks", "-", "+").Val()); !strings.Contains(text, "mine") {
+		t.Errorf("stored %s, want first and mine", text)
+	}
+}

@@ -107,15 +107,31 @@ func (o *order) apply(options []Option) error {
 
 // laneTask is the order as the enqueue script takes it.
 func (o *order) laneTask() script.LaneTask {
+	t, _ := o.appendTask(nil)
+	return t
+}
+
+// appendTask is laneTask with the task in the room behind b, which it returns with it.
+func (o *order) appendTask(b []byte) (script.LaneTask, []byte) {
 	t := script.LaneTask{After: max(o.after, 0), Unique: o.task.Unique, UniqueTTL: o.uniqueTTL}
 	if !o.at.IsZero() {
 		// A millisecond that has begun is rounded up, so that the task is never early.
 		t.At = max(o.at.Add(time.Millisecond-time.Nanosecond).UnixMilli(), 1)
 	}
-	task := o.task
-	task.Promoted = t.Delayed() // it will be when it is in the stream
-	t.Task = task.Encode()
-	return t
+	task := &o.task
+	if t.Delayed() {
+		later := o.task
+		later.Promoted = true // it will be when it is in the stream
+		task = &later
+	}
+	if b == nil {
+		t.Task = task.Encode()
+		return t, nil
+	}
+	from := len(b)
+	b = task.Append(b)
+	t.Task = b[from:len(b):len(b)]
+	return t, b
 }
 
 // size is about how many bytes the order takes in a script call.

@@ -271,7 +271,9 @@ func (s *Session) laneOf(t *ticket, losses int) string {
 
 // disown cancels tasks whose sender left while they were on their way, once they have arrived.
 func (s *Session) disown(ctx context.Context, t *ticket, batch []*sent) {
-	<-t.done
+	if t.left {
+		<-t.done
+	}
 	if t.err != nil {
 		return
 	}

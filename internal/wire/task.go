@@ -124,8 +124,11 @@ func (t *Task) checkNumbers() error {
 }
 
 // Encode is the value of an entry's field [Field]: "<header>\n<payload>".
-func (t *Task) Encode() []byte {
-	b := t.appendHeader(make([]byte, 0, headerRoom+len(t.Payload)))
+func (t *Task) Encode() []byte { return t.Append(make([]byte, 0, headerRoom+len(t.Payload))) }
+
+// Append adds what Encode returns to b.
+func (t *Task) Append(b []byte) []byte {
+	b = t.appendHeader(b)
 	return append(append(b, '\n'), t.Payload...)
 }
 
