@@ -78,3 +78,15 @@ type payloadError struct{ cause error }
 
 func (e *payloadError) Error() string { return e.cause.Error() }
 func (e *payloadError) Unwrap() error { return e.cause }
+
+// IsDrop tells whether an error, as a handler returns it, makes its task a dead letter at once; see [Drop].
+func IsDrop(err error) bool {
+	_, ok := errors.AsType[*dropError](err)
+	return ok
+}
+
+// IsSnooze tells whether an error, as a handler returns it, only puts its task off; see [Snooze].
+func IsSnooze(err error) bool {
+	_, ok := errors.AsType[*snoozeError](err)
+	return ok
+}

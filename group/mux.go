@@ -74,6 +74,12 @@ func (m *mux) handle(function string, handler Handler) {
 	}
 }
 
+func (m *mux) refuse(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.errs = append(m.errs, err)
+}
+
 // serve notes a queue that is read when the configuration names none.
 func (m *mux) serve(queue string) {
 	m.mu.Lock()

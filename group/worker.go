@@ -79,6 +79,12 @@ func NewWorker(store *stream.Store, cfg Config) (*Worker, error) {
 // Name is the worker's consumer name: the host, the process ID, and a ULID.
 func (w *Worker) Name() string { return w.name }
 
+// Store is where the worker's queues lie.
+func (w *Worker) Store() *stream.Store { return w.store }
+
+// Refuse makes Run return err at once. It is for packages that register handlers and find that they are set up wrongly.
+func (w *Worker) Refuse(err error) { w.mux.refuse(err) }
+
 // Run reads the queues and runs handlers until ctx is done, then drains: it takes nothing new, hands what has not started to other
 // workers, gives running handlers Config.Drain to end, cancels their contexts with [ErrDrain], and hands over what is left. No
 // task loses an attempt by it.

@@ -150,3 +150,11 @@ func text(v any) string {
 	s, _ := v.(string)
 	return s
 }
+
+// wrap names the script in an error.
+func wrap(s *lua, err error) error {
+	if strings.HasPrefix(err.Error(), "script: ") {
+		return err
+	}
+	return fmt.Errorf("script: %s: %w", s.name, err)
+}

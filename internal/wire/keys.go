@@ -47,7 +47,8 @@ func matches(s string, most int, others string) bool {
 	return true
 }
 
-// Keys names every key of one queue. All share one hash tag, so that a script may touch any of them on a cluster.
+// Keys names every key of one queue. All share one hash tag, so that a script may touch any of them on a cluster; but each partition
+// of a map/reduce run has one of its own. Those of runs are named by [RunKeys].
 //
 //	<prefix>:{<queue>}:tasks             stream   tasks to run and running
 //	<prefix>:{<queue>}:due               zset     task IDs by due time, ms with three decimals
@@ -57,7 +58,6 @@ func matches(s string, most int, others string) bool {
 //	<prefix>:{<queue>}:unique:<hash>     string   uniqueness lock, holds the task ID, PX
 //	<prefix>:{<queue>}:reply:<ulid>      stream   outcomes for one session (a client or a batch), PX
 //	<prefix>:{<queue>}:context:<ulid>    hash     small shared values of one batch, PX
-//	<prefix>:{<queue>}:batch:<name>      hash     checkpoint of a durable batch, PX
 //	<prefix>:{<queue>}:dead              stream   dead letters
 //	<prefix>:{<queue>}:crashes           hash     entry ID -> crashes it was in flight in
 //	<prefix>:{<queue>}:chunks            hash     entry ID of a chunk that runs -> its items that are settled, as ranges
@@ -66,6 +66,17 @@ func matches(s string, most int, others string) bool {
 //	<prefix>:{<queue>}:counts            hash     totals for metrics
 //	<prefix>:{<queue>}:control           channel  due, cancel, released, pause, resume: hints, the truth is in keys
 //	<prefix>:{<queue>}:presence:<worker> channel  held subscribed by a live worker
+//	<prefix>:{<queue>}:runs              zset     IDs of map/reduce runs by when they began, ms, PX
+//	<prefix>:{<queue>}:run:<ulid>        hash     record of one run: what it is, and how far, PX
+//	<prefix>:{<queue>}:run:<ulid>:maps   hash     number of a map task -> the execution that counts and how many segments it sent to each partition, or ! for one that failed, PX
+//	<prefix>:{<queue>}:run:<ulid>:reduces hash    number of a reduce task -> the execution that counts and how many pieces its sorted sequences have, or !, PX
+//	<prefix>:{<queue>}:run:<ulid>:running hash    number of a task of the phase -> since when, task, entry, execution and worker of the last execution that began, PX
+//	<prefix>:{<queue>}:run:<ulid>:took   list     how long the last 200 tasks of the phase took, ms, PX
+//	<prefix>:{<queue>}:run:<ulid>:reducers list   reduce tasks that wait for the end of the map phase, PX
+//	<prefix>:{<queue>}:run:<ulid>:errors hash     m or r and the number of a task -> why it failed, JSON, PX
+//	<prefix>:{<queue>}:run:<ulid>:events stream   changes of the run's state, PX
+//	<prefix>:{<queue>/<ulid>/<partition>}:shuffle hash <split>.<execution>.<number> -> a sorted segment of map output, PX
+//	<prefix>:{<queue>/<ulid>/<partition>}:out hash <execution>.<number> -> a sorted piece of reduce output, PX
 //	<prefix>:queues                      set      names of all queues
 type Keys struct{ base string }
 
@@ -95,9 +106,6 @@ func (k Keys) Reply(id string) string { return k.base + "reply:" + id }
 
 // Context is the hash of small values that the tasks of one batch share.
 func (k Keys) Context(id string) string { return k.base + "context:" + id }
-
-// Batch is the checkpoint of a durable batch.
-func (k Keys) Batch(name string) string { return k.base + "batch:" + name }
 
 // Dead is the stream of dead letters.
 func (k Keys) Dead() string { return k.base + "dead" }
