@@ -35,9 +35,6 @@ type arena struct {
 
 // add copies a pair. It refuses, and changes nothing, when the arena would grow beyond limit.
 func (a *arena) add(partition uint16, key, value []byte, limit int64) bool {
-	if a.held > limit {
-		return false
-	}
 	if len(a.entries) == cap(a.entries) && !a.growIndex(limit) {
 		return false
 	}
@@ -123,10 +120,10 @@ func (a *arena) compareKeys(x, y *entry) int {
 	return bytes.Compare(a.key(x), a.key(y))
 }
 
-// sameKey is how many of the sorted entries, from the first on, have its key.
+// sameKey is how many of the sorted entries, from the first on, have its key, and with it its partition.
 func (a *arena) sameKey(entries []entry) int {
 	n := 1
-	for n < len(entries) && entries[n].partition == entries[0].partition && a.compareKeys(&entries[n], &entries[0]) == 0 {
+	for n < len(entries) && a.compareKeys(&entries[n], &entries[0]) == 0 {
 		n++
 	}
 	return n

@@ -128,7 +128,7 @@ func float64Of(bits uint64) float64 {
 
 // float32Bits is float64Bits for the narrow type.
 func float32Bits(f float32) uint64 {
-	if f != f { //nolint:staticcheck // NaN is the only one that differs from itself
+	if math.IsNaN(float64(f)) {
 		return 0
 	}
 	bits := math.Float32bits(f + 0)

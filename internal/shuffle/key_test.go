@@ -42,10 +42,14 @@ func TestKeysOrderAsCompareDoes(t *testing.T) {
 	order(t, why, append(random64[uint8](r), 0, 1, math.MaxUint8)...)
 	order(t, why, append(random64[uintptr](r), 0, 1)...)
 	negativeZero, otherNaN := math.Copysign(0, -1), math.Float64frombits(0xfff8000000000123)
-	wide := []float64{0, negativeZero, math.NaN(), otherNaN, math.Inf(1), math.Inf(-1), math.MaxFloat64, -math.MaxFloat64,
-		math.SmallestNonzeroFloat64, -math.SmallestNonzeroFloat64, 1, -1}
-	narrow := []namedFloat{0, namedFloat(negativeZero), namedFloat(math.NaN()), -namedFloat(math.NaN()), namedFloat(math.Inf(1)), namedFloat(math.Inf(-1)),
-		math.MaxFloat32, -math.MaxFloat32, math.SmallestNonzeroFloat32, -math.SmallestNonzeroFloat32, 1, -1}
+	wide := []float64{
+		0, negativeZero, math.NaN(), otherNaN, math.Inf(1), math.Inf(-1), math.MaxFloat64, -math.MaxFloat64,
+		math.SmallestNonzeroFloat64, -math.SmallestNonzeroFloat64, 1, -1,
+	}
+	narrow := []namedFloat{
+		0, namedFloat(negativeZero), namedFloat(math.NaN()), -namedFloat(math.NaN()), namedFloat(math.Inf(1)), namedFloat(math.Inf(-1)),
+		math.MaxFloat32, -math.MaxFloat32, math.SmallestNonzeroFloat32, -math.SmallestNonzeroFloat32, 1, -1,
+	}
 	for range 50 {
 		wide = append(wide, math.Float64frombits(r.Uint64()))
 		narrow = append(narrow, namedFloat(math.Float32frombits(r.Uint32())))

@@ -41,8 +41,8 @@ func (h *heap) grown() int64 { return int64(h.most) - int64(h.base) }
 
 // TestCollectorStaysInItsMemory collects 20 times what fits.
 func TestCollectorStaysInItsMemory(t *testing.T) { //nolint:paralleltest // it measures the heap of the program
-	for name, c := range map[string]struct{ memory, size int }{"small pairs": {1 << 20, 8}, "large pairs": {4 << 20, 5000}} {
-		t.Run(name, func(t *testing.T) { //nolint:paralleltest // the same
+	for name, c := range map[string]struct{ memory, size int }{"small pairs": {1 << 20, 8}, "large pairs": {4 << 20, 5000}} { //nolint:paralleltest // the same
+		t.Run(name, func(t *testing.T) {
 			memory := c.memory
 			watch, spilled := newHeap(), 0
 			collector := shuffle.NewCollector(shuffle.CollectorConfig{Partitions: 16, Memory: int64(memory), Spill: func(segments []shuffle.Segment) error {
@@ -74,19 +74,28 @@ func TestCollectorStaysInItsMemory(t *testing.T) { //nolint:paralleltest // it m
 // TestMergerStaysInItsMemory merges 20 times what fits: of many keys, of one key, and of so many segments that there are hundreds of
 // runs.
 func TestMergerStaysInItsMemory(t *testing.T) { //nolint:paralleltest // it measures the heap of the program
-	for name, c := range map[string]struct {
+	for name, c := range map[string]struct { //nolint:paralleltest // the same
 		memory, segment, total int64
 		keys                   uint64
+		value                  int // bytes
 	}{
-		"many keys":        {4 << 20, 256 << 10, 80 << 20, 1 << 40},
-		"one key":          {4 << 20, 256 << 10, 80 << 20, 1},
-		"hundreds of runs": {256 << 10, 64 << 10, 100 << 20, 1 << 40},
+		"many keys":                   {4 << 20, 256 << 10, 335 * 256 << 10, 1 << 40, 300},
+		"a million values of one key": {2 << 20, 256 << 10, 48 << 20, 1, 36},
+		"hundreds of runs":            {256 << 10, 64 << 10, 100 << 20, 1 << 40, 300},
 	} {
-		t.Run(name, func(t *testing.T) { //nolint:paralleltest // the same
+		t.Run(name, func(t *testing.T) {
 			watch := newHeap()
 			m := shuffle.NewMerger(shuffle.MergerConfig{Memory: c.memory, Dir: t.TempDir()})
 			defer m.Close()
-			added := fill(t, m, c.segment, c.total, c.keys, watch)
+			added := 0
+			for range c.total / c.segment {
+				segment, n := numbers(added, int(c.segment), c.keys, c.value)
+				added += n
+				if err := m.Add(segment); err != nil {
+					t.Fatal(err)
+				}
+				watch.lookAt(13) // at other places than every spill
+			}
 			values := 0
 			for key, seq := range m.Groups() {
 				order := uint64(0)
@@ -113,26 +122,16 @@ func TestMergerStaysInItsMemory(t *testing.T) { //nolint:paralleltest // it meas
 	}
 }
 
-// fill adds segments of total bytes. Values are numbers that ascend. It returns how many.
-func fill(t *testing.T, m *shuffle.Merger, segment, total int64, keys uint64, watch *heap) int {
-	t.Helper()
-	values := 0
-	for sum := int64(0); sum < total; {
-		data := make([]byte, 0, segment)
-		key, value := make([]byte, 8), make([]byte, 40)
-		for i := uint64(0); len(data) < int(segment)-64; i++ {
-			binary.BigEndian.PutUint64(key, min(i*1e9+uint64(values)%997, keys))
-			binary.BigEndian.PutUint64(value, uint64(values))
-			data = shuffle.AppendPair(data, key, value)
-			values++
-		}
-		sum += int64(len(data))
-		if err := m.Add(data); err != nil {
-			t.Fatal(err)
-		}
-		watch.lookAt(int(total / segment / 23)) // at other places than every spill
+// numbers makes a segment of that many bytes. Its values are numbers from first on; it says how many.
+func numbers(first, bytes int, keys uint64, valueBytes int) (segment []byte, pairs int) {
+	segment = make([]byte, 0, bytes)
+	key, value := make([]byte, 8), make([]byte, valueBytes)
+	for ; len(segment)+len(key)+len(value)+20 < bytes; pairs++ {
+		binary.BigEndian.PutUint64(key, min(uint64(pairs)*1e9+uint64(first)%997, keys))
+		binary.BigEndian.PutUint64(value, uint64(first+pairs))
+		segment = shuffle.AppendPair(segment, key, value)
 	}
-	return values
+	return segment, pairs
 }
 
 func TestAddAllocatesNothingForAPair(t *testing.T) { //nolint:paralleltest // it counts what the program allocates

@@ -12,9 +12,6 @@ import (
 // version is the first byte of segments, pieces and temporary files. A change of the format changes it.
 const version = 1
 
-// pairOverhead is the most bytes that a pair has besides its key and its value.
-const pairOverhead = 2 * binary.MaxVarintLen64
-
 // ErrMalformed is wrapped by the errors of data that is no segment and no piece: it was cut, changed or written by a newer version.
 var ErrMalformed = errors.New("malformed data")
 

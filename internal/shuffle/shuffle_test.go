@@ -166,3 +166,85 @@ func TestCollectorRefusesWhatCannotWork(t *testing.T) {
 }
 
 func discard([]shuffle.Segment) error { return nil }
+
+// TestSegmentsStayWhatTheyAre keeps all that Spill was given, and looks at it at the end.
+func TestSegmentsStayWhatTheyAre(t *testing.T) {
+	t.Parallel()
+	const memory = 64 << 10
+	var calls [][]shuffle.Segment
+	c := shuffle.NewCollector(shuffle.CollectorConfig{Partitions: 3, Memory: memory, Spill: func(segments []shuffle.Segment) error {
+		calls = append(calls, segments)
+		return nil
+	}})
+	var want, got [3][]pair
+	for i := range 5000 {
+		p := pair{"key", fmt.Sprint(i, strings.Repeat(" ", i%300))}
+		p.key += p.value[len(p.value)-i%2:]
+		if err := c.Add([]byte(p.key), []byte(p.value)); err != nil {
+			t.Fatal(err)
+		}
+		at := shuffle.Partition([]byte(p.key), 3)
+		want[at] = append(want[at], p)
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, segments := range calls {
+		bytes := 0
+		for _, s := range segments {
+			bytes += len(s.Data)
+			got[s.Partition] = append(got[s.Partition], read(t, s.Data)...)
+		}
+		if bytes > memory/8 {
+			t.Errorf("a call of Spill with %d bytes, want at most an eighth of %d", bytes, memory)
+		}
+	}
+	for i := range want {
+		same(t, oracle(got[i]), oracle(want[i]), fmt.Sprint("partition ", i))
+	}
+}
+
+// TestEmptyPairAfterAFullBlock has a value that fills a block exactly, and a pair that needs no room in it.
+func TestEmptyPairAfterAFullBlock(t *testing.T) {
+	t.Parallel()
+	var got []pair
+	c := shuffle.NewCollector(shuffle.CollectorConfig{Spill: func(segments []shuffle.Segment) error {
+		got = read(t, segments[0].Data)
+		return nil
+	}})
+	want := []pair{{"", strings.Repeat("x", 64<<10)}, {"", ""}, {"", "y"}, {"", ""}}
+	for _, p := range want {
+		if err := c.Add([]byte(p.key), []byte(p.value)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	same(t, got, want, "order of Add")
+}
+
+// TestMemoryGoesWhereItIsNeeded collects large values first, so that all memory is in blocks, then pairs that need index most.
+func TestMemoryGoesWhereItIsNeeded(t *testing.T) {
+	t.Parallel()
+	const memory = 1 << 20
+	calls := 0
+	c := shuffle.NewCollector(shuffle.CollectorConfig{Memory: memory, Spill: func([]shuffle.Segment) error {
+		calls++
+		return nil
+	}})
+	add := func(n, size int) {
+		t.Helper()
+		for range n {
+			if err := c.Add(nil, make([]byte, size)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	add(200, 10_000)
+	calls = 0
+	add(100_000, 4)
+	if calls > 40 {
+		t.Errorf("400,000 bytes of small pairs took %d calls of Spill with a memory of %d", calls, memory)
+	}
+}
