@@ -26,6 +26,7 @@ type Batch[In, Out any] struct {
 	template stream.Task // of each input, but for the ID and the payload
 	flow     *flow[In, Out]
 	session  *session
+	durable  *durable // nil without Durable
 
 	begun atomic.Bool // a loop over the results has begun
 	again atomic.Bool // and another one
@@ -59,6 +60,7 @@ func Map[In, Out any](
 		template: template,
 		flow:     newFlow[In, Out](o.limits, time.Now),
 		session:  newSession(ctx, client, fn.Queue),
+		durable:  newDurable(o.durable, client, fn.Name, fn.Queue),
 		err:      err,
 	}
 }
@@ -91,7 +93,7 @@ func (b *Batch[In, Out]) ID() string { return b.session.id() }
 //
 // It can be ranged over once. A second loop yields nothing, and [Batch.Err] is then [ErrResultsTaken].
 func (b *Batch[In, Out]) Results() iter.Seq[Result[In, Out]] {
-	return func(yield func(Result[In, Out]) bool) { b.run(b.ctx, yield) }
+	return func(yield func(Result[In, Out]) bool) { b.run(b.ctx, nil, delivering(b.durable, yield)) }
 }
 
 // Err is, after the loop over the results, why the batch ended before every input had its result: nil when none is missing or the
@@ -140,8 +142,8 @@ func (b *Batch[In, Out]) Get(ctx context.Context, key string) ([]byte, error) {
 	return value, nil
 }
 
-// run is the loop over the results; it ends with ctx too, which may be another than that of the batch.
-func (b *Batch[In, Out]) run(ctx context.Context, yield func(Result[In, Out]) bool) {
+// run is the loop over the results; it ends with ctx too, which may be another than that of the batch. acc is that of a durable Reduce.
+func (b *Batch[In, Out]) run(ctx context.Context, acc *accumulator, yield func(Result[In, Out]) bool) {
 	if !b.begun.CompareAndSwap(false, true) {
 		b.again.Store(true)
 		return
@@ -157,39 +159,53 @@ func (b *Batch[In, Out]) run(ctx context.Context, yield func(Result[In, Out]) bo
 	defer context.AfterFunc(b.ctx, func() { cancel(context.Cause(b.ctx)) })() //nolint:contextcheck // likewise
 
 	b.flow.start()
-	s, err := b.session.open(both)
+	s, err := b.open(both, cancel, acc)
 	if err != nil {
 		if both.Err() == nil {
-			b.flow.fail(fmt.Errorf("mapreduce: open a batch of %s: %w", b.fn.Name, err))
+			b.flow.fail(err)
 		}
 		b.settle(both, exhausted, b.session.close(both))
 		return
 	}
-	b.session.own()
 	c := b.hire(both, s)
 	end := unwound
 	defer func() {
-		left := c.dismiss(func() error { return b.session.close(both) }, b.client.Store().Logger())
+		left := c.dismiss(func() error { return b.close(both, end) }, b.client.Store().Logger())
 		b.settle(both, end, left)
 		if end != unwound {
 			c.raise()
 		}
 	}()
+	end = b.deliver(both, yield)
+}
+
+// open opens the session for the loop over the results; a durable batch then goes on from its checkpoint, which may end it by cancel.
+func (b *Batch[In, Out]) open(ctx context.Context, cancel context.CancelCauseFunc, acc *accumulator) (*stream.Session, error) {
+	s, err := b.session.open(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("mapreduce: open a batch of %s: %w", b.fn.Name, err)
+	}
+	b.session.own()
+	if b.durable != nil {
+		err = b.resume(ctx, cancel, acc)
+	}
+	return s, err
+}
+
+// deliver hands out the results.
+func (b *Batch[In, Out]) deliver(ctx context.Context, yield func(Result[In, Out]) bool) ending {
 	for {
-		s := b.flow.take(both)
+		s := b.flow.take(ctx)
 		if s == nil {
-			end = exhausted
-			return
+			return exhausted
 		}
 		for i := range s.values {
-			if both.Err() != nil {
-				end = exhausted
-				return
+			if ctx.Err() != nil {
+				return exhausted
 			}
 			b.flow.handed(s, i)
 			if !yield(s.result(i)) {
-				end = broken
-				return
+				return broken
 			}
 		}
 	}

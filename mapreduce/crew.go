@@ -52,6 +52,10 @@ func (b *Batch[In, Out]) hire(ctx context.Context, s *stream.Session) *crew {
 		defer close(c.fed)
 		c.guard(b.flow.fail, func() { b.feed(ctx) })
 	}()
+	if b.durable != nil {
+		c.loops.Go(func() { c.guard(b.flow.fail, func() { b.durable.keep(ctx) }) })
+		c.loops.Go(func() { b.durable.sweep(ctx) })
+	}
 	c.loops.Go(func() { c.guard(b.flow.fail, func() { b.send(ctx, sending, s) }) })
 	c.loops.Go(func() { c.guard(b.flow.fail, func() { b.collect(ctx, s) }) })
 	return c
@@ -103,6 +107,10 @@ func (c *crew) raise() {
 
 // feed takes in the inputs.
 func (b *Batch[In, Out]) feed(ctx context.Context) {
+	if b.durable != nil {
+		b.feedAgain(ctx)
+		return
+	}
 	for input := range b.inputs {
 		payload, err := b.fn.Payload(b.client, input)
 		if err == nil && !b.flow.admit(ctx, input, payload) || err != nil && !b.flow.refuse(ctx, input, err) {
@@ -243,6 +251,9 @@ func (b *Batch[In, Out]) fill(s *segment[In, Out], i int, o *stream.Outcome) {
 			failure.Message = err.Error()
 		}
 		failed.Failure = failure
+	}
+	if b.durable != nil && failed.Failure.Reason == wire.ReasonCancelled {
+		b.durable.confirm(b.durable.ctx)
 	}
 	s.fail(i, stream.NewTaskError(failed), failed.Failure.Attempt)
 }

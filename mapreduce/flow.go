@@ -26,7 +26,9 @@ type flow[In, Out any] struct {
 
 	mu       sync.Mutex
 	idle     bool                   // the sender waits for work
-	taken    int                    // inputs taken so far
+	taken    int                    // inputs taken so far, those skipped included
+	skipped  int                    // that were delivered before the batch was resumed, as far as they were met
+	resumed  int                    // and all of them
 	outBytes int64                  // payloads of those out, and results that wait
 	forming  *parcel[In]            // takes inputs
 	queue    []*parcel[In]          // to be sent
@@ -360,8 +362,9 @@ func (f *flow[In, Out]) progress() Progress {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	now := f.now()
+	submitted := f.resumed + f.taken - f.skipped
 	p := Progress{
-		Submitted: f.taken,
+		Submitted: submitted,
 		Done:      f.done,
 		Failed:    f.failed,
 		Started:   f.meter.started,
@@ -369,7 +372,7 @@ func (f *flow[In, Out]) progress() Progress {
 		Rate:      f.meter.rate(now),
 	}
 	if f.meter.ended.IsZero() {
-		p.InFlight = f.taken - f.done - f.failed
+		p.InFlight = submitted - f.done - f.failed
 	}
 	return p
 }

@@ -20,7 +20,8 @@ type Option func(*options)
 // options is what the options of one call say.
 type options struct {
 	limits
-	task []stream.Option
+	task    []stream.Option
+	durable *durability // nil without Durable
 }
 
 // limits bound one batch.
@@ -89,6 +90,9 @@ func newOptions(opts []Option) (options, error) {
 	}
 	if o.failures < 0 {
 		errs = append(errs, errors.New("mapreduce: stop after less than one failure: at least 1 is needed"))
+	}
+	if o.durable != nil {
+		errs = append(errs, o.durable.check())
 	}
 	return o, errors.Join(errs...)
 }

@@ -6,6 +6,7 @@ type rack[In, Out any] struct {
 	came    []*segment[In, Out]       // when the order is that of arrival
 	byIndex map[int]*segment[In, Out] // otherwise, by the index of the first result
 	next    int                       // the index that is handed out next
+	before  spans                     // what was handed out before the batch was resumed, from there on
 }
 
 func (r *rack[In, Out]) put(s *segment[In, Out]) {
@@ -22,6 +23,7 @@ func (r *rack[In, Out]) put(s *segment[In, Out]) {
 // take hands out what is next, nil when that is not there.
 func (r *rack[In, Out]) take() *segment[In, Out] {
 	if r.ordered {
+		r.next = r.before.after(r.next)
 		s := r.byIndex[r.next]
 		if s != nil {
 			delete(r.byIndex, r.next)

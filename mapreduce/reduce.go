@@ -12,13 +12,15 @@ import (
 // fold stops the batch (what has not started is cancelled) and is returned, wrapped. Otherwise Reduce returns [Batch.Err]: nil
 // when every input was folded. Either way the first return value is what was folded so far.
 //
+// With [Durable] what was folded is saved now and then, and a later run goes on from there: see there.
+//
 // The batch ends when ctx or the context of [Map] is done, whichever comes first. fold is never called concurrently.
 func Reduce[In, Out, Acc any](
 	ctx context.Context, batch *Batch[In, Out], init Acc, fold func(acc Acc, r Result[In, Out]) (Acc, error),
 ) (Acc, error) {
 	acc := init
 	var failure error
-	batch.run(ctx, func(r Result[In, Out]) bool {
+	step := func(r Result[In, Out]) bool {
 		next, err := fold(acc, r)
 		if err != nil {
 			failure = fmt.Errorf("mapreduce: fold result %d: %w", r.Index, err)
@@ -26,7 +28,14 @@ func Reduce[In, Out, Acc any](
 		}
 		acc = next
 		return true
-	})
+	}
+	if d := batch.durable; d == nil {
+		batch.run(ctx, nil, step)
+	} else {
+		batch.run(ctx, accumulate(&acc), func(r Result[In, Out]) bool {
+			return d.folding(r.Index, r.Err != nil, func() bool { return step(r) })
+		})
+	}
 	if failure != nil {
 		return acc, failure
 	}

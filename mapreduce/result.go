@@ -32,7 +32,7 @@ var ErrOver = errors.New("mapreduce: the batch is over")
 // FailuresError is the [Batch.Err] of a batch that [FailFast] or [FailAfter] stopped.
 type FailuresError struct {
 	Limit int     // how many failures it took
-	Errs  []error // the first ten of them, by arrival
+	Errs  []error // the first ten of them, by arrival; not those before a durable batch was resumed
 }
 
 // Error names the tasks that failed and why.
@@ -41,7 +41,9 @@ func (e *FailuresError) Error() string {
 	for i, err := range e.Errs {
 		texts[i] = err.Error()
 	}
-	if more := e.Limit - len(e.Errs); more > 0 {
+	if len(e.Errs) == 0 {
+		texts = []string{"before it was resumed"}
+	} else if more := e.Limit - len(e.Errs); more > 0 {
 		texts = append(texts, fmt.Sprintf("and %d more", more))
 	}
 	return fmt.Sprintf("mapreduce: stopped after %d failed: %s", e.Limit, strings.Join(texts, "; "))

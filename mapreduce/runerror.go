@@ -23,8 +23,9 @@ var (
 	ErrDataLost = errors.New("mapreduce: redis has lost data of the run")
 	// ErrTasksFailed says that more tasks failed than the run tolerates.
 	ErrTasksFailed = errors.New("mapreduce: tasks of the run failed")
-	// ErrOtherInputs says that a Submit cannot continue the run of its [RunID], which began with other inputs or as another job.
-	ErrOtherInputs = errors.New("mapreduce: the run began with other inputs")
+	// ErrOtherRun says that a Submit cannot continue the run of its [RunID], which began with other inputs or as another job.
+	ErrOtherRun = errors.New("mapreduce: the run began with other inputs, or as another job")
+)
 )
 
 // reasons are the errors of a run that failed.

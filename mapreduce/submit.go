@@ -41,7 +41,7 @@ const (
 //
 // The errors of a run that ends meanwhile are those of [Run.Wait]; [stream.ErrUnavailable] says that Redis was away for longer than
 // ClientConfig.RetryFor, [stream.ErrQueueFull] that it is out of memory, [stream.ErrPayloadTooLarge] that an input is above
-// ClientConfig.MaxPayload, [ErrOtherInputs] that the run which is to be continued is another one.
+// ClientConfig.MaxPayload, [ErrOtherRun] that the run which is to be continued is another one.
 func (j *Job[In, K, V, Out]) Submit(ctx context.Context, client *stream.Client, inputs iter.Seq[In], opts ...RunOption) (*Run[K, Out], error) {
 	full, err := j.filled()
 	o, bad := newRunOptions(opts)
@@ -93,7 +93,7 @@ func (j *Job[In, K, V, Out]) open(ctx context.Context, at *place, o *runOptions)
 		return stored, err
 	}
 	if stored.Spec != string(text) {
-		return stored, fmt.Errorf("%w, or as another job: it is %s, and this is %s", ErrOtherInputs, stored.Spec, text)
+		return stored, fmt.Errorf("%w: it is %s, and this is %s", ErrOtherRun, stored.Spec, text)
 	}
 	if stored.State != script.RunOpen || stored.Splits > 0 {
 		return stored, nil
@@ -188,7 +188,7 @@ func (f *feeder) add(ctx context.Context, task []byte, s split) error {
 	sum := hex.EncodeToString(f.digest.Sum(nil))
 	if s.number < f.stored.Splits {
 		if last := s.number == f.stored.Splits-1; last && (sum != f.stored.Digest || s.first+s.inputs != f.stored.Inputs) {
-			return fmt.Errorf("%w: the first %d are not these", ErrOtherInputs, f.stored.Inputs)
+			return fmt.Errorf("%w: the first %d are not these", ErrOtherRun, f.stored.Inputs)
 		}
 		return nil
 	}
@@ -223,7 +223,7 @@ func (f *feeder) offer(task []byte, after script.RunFeed) (added bool, err error
 // finish closes the run, once all is stored.
 func (f *feeder) finish(ctx context.Context) error {
 	if f.cut < f.stored.Splits {
-		return fmt.Errorf("%w: %d are stored, and these are fewer", ErrOtherInputs, f.stored.Inputs)
+		return fmt.Errorf("%w: %d are stored, and these are fewer", ErrOtherRun, f.stored.Inputs)
 	}
 	f.mu.Lock()
 	f.next.Close = true

@@ -32,12 +32,19 @@ var addBase = stream.Func[int, int]{Name: "addBase", Queue: "numbers", MaxAttemp
 
 var errNegative = errors.New("negative numbers are not squared here")
 
-// TestMain runs the tests, or, where a test has started this binary as a worker process, that worker.
+// TestMain runs the tests, or, where a test has started this binary as a worker or a reducer process, that one.
 func TestMain(m *testing.M) {
 	if addr := os.Getenv("MAPREDUCE_TEST_WORKER"); addr != "" {
 		client := redis.NewClient(&redis.Options{Network: "unix", Addr: addr})
 		if err := serve(context.Background(), client, nil); err != nil { //nolint:forbidigo // the main of a worker process
 			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	if spec := os.Getenv("MAPREDUCE_TEST_REDUCER"); spec != "" {
+		if err := playReducer(spec); err != nil {
+			fmt.Println("error", err)
 			os.Exit(1)
 		}
 		return
@@ -172,7 +179,7 @@ func numbers(yield func(int) bool) {
 func keys(t testing.TB, client redis.UniversalClient) []string {
 	t.Helper()
 	var found []string
-	for _, pattern := range []string{"*:reply:*", "*:context:*"} {
+	for _, pattern := range []string{"*:reply:*", "*:context:*", "*:batch:*"} {
 		names, err := client.Keys(t.Context(), pattern).Result()
 		if err != nil {
 			t.Fatal(err)

@@ -26,6 +26,3 @@ func (s *Store) Again(ctx context.Context, within time.Duration, call func() err
 		pause(ctx, backoff(attempt))
 	}
 }
-
-// RetryFor is ClientConfig.RetryFor.
-func (c *Client) RetryFor() time.Duration { return c.cfg.RetryFor }

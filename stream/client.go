@@ -91,6 +91,9 @@ func NewClient(store *Store, cfg ClientConfig) (*Client, error) {
 // Store is where the client's queues lie.
 func (c *Client) Store() *Store { return c.store }
 
+// RetryFor is that of the client's configuration, or its default.
+func (c *Client) RetryFor() time.Duration { return c.cfg.RetryFor }
+
 // Close ends the sessions that calls wait on; calls under way fail with [ErrClosed]. What was enqueued stays. It takes five seconds
 // at most, also when Redis does not answer.
 func (c *Client) Close(ctx context.Context) error {

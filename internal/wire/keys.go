@@ -58,6 +58,7 @@ func matches(s string, most int, others string) bool {
 //	<prefix>:{<queue>}:unique:<hash>     string   uniqueness lock, holds the task ID, PX
 //	<prefix>:{<queue>}:reply:<ulid>      stream   outcomes for one session (a client or a batch), PX
 //	<prefix>:{<queue>}:context:<ulid>    hash     small shared values of one batch, PX
+//	<prefix>:{<queue>}:batch:<name>      hash     checkpoint of a durable batch, PX
 //	<prefix>:{<queue>}:dead              stream   dead letters
 //	<prefix>:{<queue>}:crashes           hash     entry ID -> crashes it was in flight in
 //	<prefix>:{<queue>}:chunks            hash     entry ID of a chunk that runs -> its items that are settled, as ranges
@@ -106,6 +107,9 @@ func (k Keys) Reply(id string) string { return k.base + "reply:" + id }
 
 // Context is the hash of small values that the tasks of one batch share.
 func (k Keys) Context(id string) string { return k.base + "context:" + id }
+
+// Batch is the checkpoint of a durable batch.
+func (k Keys) Batch(name string) string { return k.base + "batch:" + name }
 
 // Dead is the stream of dead letters.
 func (k Keys) Dead() string { return k.base + "dead" }

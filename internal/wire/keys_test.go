@@ -52,6 +52,7 @@ func TestAllKeysOfAQueueShareOneHashTag(t *testing.T) {
 		"tasks": k.Tasks(), "due": k.Due(), "body": k.Body(), "lease:w": k.Lease("w"), "producer:l": k.Producer("l"),
 		"unique:h": k.Unique("h"), "reply:r": k.Reply("r"), "context:r": k.Context("r"), "dead": k.Dead(), "crashes": k.Crashes(),
 		"cancels": k.Cancels(), "state": k.State(), "counts": k.Counts(), "control": k.Control(), "presence:w": k.Presence("w"),
+		"batch:b": k.Batch("b"),
 	} {
 		if got != "app:wm:{web}:"+want {
 			t.Errorf("got %s, want app:wm:{web}:%s", got, want)
