@@ -26,7 +26,6 @@ var (
 	// ErrOtherRun says that a Submit cannot continue the run of its [RunID], which began with other inputs or as another job.
 	ErrOtherRun = errors.New("mapreduce: the run began with other inputs, or as another job")
 )
-)
 
 // reasons are the errors of a run that failed.
 var reasons = map[string]error{
