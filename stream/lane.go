@@ -68,8 +68,9 @@ type ticket struct {
 	err    error
 }
 
-// wait has its caller told.
-func (t *ticket) wait() {
+// wait has its caller told by whoever flushes.
+func (t *ticket) wait(ctx context.Context) {
+	t.ctx = context.WithoutCancel(ctx)
 	if t.waits = true; t.done == nil {
 		t.done = make(chan struct{}, 1)
 	}
@@ -90,13 +91,12 @@ func (l *lane) store(ctx context.Context, t *ticket) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	t.ctx = ctx
 	l.mu.Lock()
 	l.waiting = append(l.waiting, t)
 	first := !l.busy
 	l.busy = true
 	if !first {
-		t.wait()
+		t.wait(ctx)
 	}
 	l.mu.Unlock()
 	if first && l.lead(ctx, t) {
@@ -124,13 +124,13 @@ func (l *lane) store(ctx context.Context, t *ticket) error {
 // then it reports false, and the caller's ticket tells when it is done.
 func (l *lane) lead(ctx context.Context, t *ticket) bool {
 	if ctx.Done() != nil && !l.isKnown() { // nothing could be given up
-		t.wait()
+		t.wait(ctx)
 		go l.run()
 		return false
 	}
 	l.prepare(l.take())
 	if ctx.Done() != nil && l.line == nil { // the same
-		t.wait()
+		t.wait(ctx)
 		go func() {
 			l.flush()
 			l.run()
@@ -146,7 +146,7 @@ func (l *lane) lead(ctx context.Context, t *ticket) bool {
 		l.line.Release()
 	}
 	if err != nil || stored.Gap {
-		t.wait()
+		t.wait(ctx)
 		go func() {
 			l.finish(l.settle(context.WithoutCancel(ctx), &try, stored, err))
 			l.run()
@@ -216,7 +216,7 @@ func (l *lane) take() []*ticket {
 
 // flush makes the call that is prepared, and tells each ticket of the batch what became of it.
 func (l *lane) flush() {
-	ctx := context.WithoutCancel(l.batch[0].ctx)
+	ctx := l.batch[0].ctx
 	try := attempts{began: time.Now()}
 	stored, err := l.try(ctx)
 	l.finish(l.settle(ctx, &try, stored, err))

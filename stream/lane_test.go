@@ -323,6 +323,17 @@ func TestWhoWaitsForItsTurnMayLeave(t *testing.T) {
 // long as a read may take, and what was on its way is stored once.
 func TestALoneCallerMayLeaveWhileRedisHangs(t *testing.T) {
 	t.Parallel()
+	for name, before := range map[string]int{"with a context that is new": 0, "with one that is watched already": 3} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			leaveWhileRedisHangs(t, before)
+		})
+	}
+}
+
+// leaveWhileRedisHangs makes some calls with a context, and ends it during the next.
+func leaveWhileRedisHangs(t *testing.T, before int) {
+	t.Helper()
 	server := redistest.Start(t)
 	admin := server.Client(t)
 	client := newClient(t, server.Client(t, func(o *redis.Options) { o.ReadTimeout = time.Hour }), stream.ClientConfig{RetryFor: time.Hour})
@@ -331,8 +342,13 @@ func TestALoneCallerMayLeaveWhileRedisHangs(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	server.Stop()
 	ctx, leave := context.WithCancel(t.Context())
+	for range before {
+		if _, err := echo.Enqueue(ctx, client, "x"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	server.Stop()
 	ended := make(chan error, 1)
 	go func() {
 		_, err := echo.Enqueue(ctx, client, "slow")
@@ -351,7 +367,7 @@ func TestALoneCallerMayLeaveWhileRedisHangs(t *testing.T) {
 	if _, err := echo.Enqueue(t.Context(), client, "last"); err != nil {
 		t.Error(err)
 	}
-	wantStored(t, admin, 4)
+	wantStored(t, admin, int64(before)+4)
 }
 
 func TestConnectionsEndWithTheirClient(t *testing.T) {

@@ -315,19 +315,27 @@ func readHead(in *bufio.Reader, depth int) (kind byte, text []byte, n int64, err
 	case '+', '-', '_':
 		return kind, text, 0, nil
 	case ':', '$', '*':
+		return readNumber(kind, text)
 	default:
 		return 0, nil, 0, errProtocol
 	}
-	n, err = strconv.ParseInt(string(text), 10, 64)
+}
+
+// readNumber is readHead for the kinds with a number.
+func readNumber(kind byte, text []byte) (byte, []byte, int64, error) {
+	n, err := strconv.ParseInt(string(text), 10, 64)
 	switch {
 	case err != nil:
 		return 0, nil, 0, errProtocol
-	case kind != ':' && n == -1:
+	case kind == ':':
+		return kind, text, n, nil
+	case n == -1:
 		return '_', nil, 0, nil
-	case kind != ':' && (n < 0 || n > mostLength):
+	case n < 0 || n > mostLength:
 		return 0, nil, 0, errProtocol
+	default:
+		return kind, text, n, nil
 	}
-	return kind, text, n, nil
 }
 
 // readAnswer reads one answer.
