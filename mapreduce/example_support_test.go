@@ -31,6 +31,11 @@ func (o *outside) end() {
 
 // exampleClient starts a Redis server and a worker for the functions of the examples.
 func exampleClient() (client *stream.Client, stop func()) {
+	return exampleWorker(func(w *group.Worker) { group.Handle(w, upper, handleUpper) })
+}
+
+// exampleWorker starts a Redis server and a worker that is given to handle.
+func exampleWorker(handle func(*group.Worker)) (client *stream.Client, stop func()) {
 	o := &outside{}
 	redis := redistest.Start(o).Client(o)
 	store, err := stream.NewStore(redis, stream.Config{})
@@ -39,7 +44,7 @@ func exampleClient() (client *stream.Client, stop func()) {
 	must(o, err)
 	worker, err := group.NewWorker(store, group.Config{})
 	must(o, err)
-	group.Handle(worker, upper, handleUpper)
+	handle(worker)
 
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
