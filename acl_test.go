@@ -163,6 +163,18 @@ func everything(t *testing.T, client redis.UniversalClient) {
 		}
 	}
 	ok(t, batch.Err())
+	for range 2 { // the second one resumes the first
+		batch = mapreduce.Map(ctx, c, GetTitle, slices.Values([]string{"one", "two"}), mapreduce.Durable("acl"), mapreduce.Window(1))
+		for range batch.Results() {
+			if p := batch.Progress(); p.Submitted == 1 {
+				break
+			}
+		}
+		ok(t, batch.Err())
+	}
+	if _, err = mapreduce.Checkpointed(ctx, store, "web", "acl"); err == nil {
+		ok(t, mapreduce.Discard(ctx, store, "web", "acl"))
+	}
 	inspect(t, store, client)
 	end()
 	ok(t, errors.Join(<-ended, <-ended))

@@ -237,6 +237,27 @@ func Example_reduce() {
 	// Output: 40 <nil>
 }
 
+func Example_durable() {
+	ctx, client, stop := exampleWorker(group.Config{}, fetchTitle)
+	defer stop()
+	sites := slices.Values([]string{"example.org", "linuxfr.org"}) // of a file, a range of numbers, a query with an order
+	store := client.Store()
+
+	batch := mapreduce.Map(ctx, client, GetTitle, sites, mapreduce.Durable("titles")) // the same call begins and resumes
+	letters, err := mapreduce.Reduce(ctx, batch, 0, func(sum int, r mapreduce.Result[string, string]) (int, error) {
+		return sum + len(r.Value), r.Err
+	})
+	switch {
+	case errors.Is(err, mapreduce.ErrTakenOver): // somebody else runs it now
+	case errors.Is(err, mapreduce.ErrOtherInputs): // sites are not what they were
+	}
+
+	checkpoint, lookErr := mapreduce.Checkpointed(ctx, store, "web", "titles") // from anywhere, while it runs or is interrupted
+
+	fmt.Println(letters, err, checkpoint, errors.Is(lookErr, mapreduce.ErrNoCheckpoint))
+	// Output: 40 <nil> <nil> true
+}
+
 func Example_shared() {
 	handler := func(ctx context.Context, site string) (string, error) {
 		agent, err := group.Shared(ctx).Get(ctx, "agent")

@@ -40,6 +40,7 @@ func handleAll(w *group.Worker, gate <-chan struct{}, report func(format string,
 	group.Handle(w, lines, func(_ context.Context, path string) (int, error) { return countLines(path) })
 	group.Handle(w, nap, func(ctx context.Context, d time.Duration) (bool, error) { return true, pauseFor(ctx, d) })
 	group.Handle(w, mixed, doMixed)
+	group.Handle(w, scramble, func(_ context.Context, n uint64) (uint64, error) { return scrambled(n), nil })
 	group.Handle(w, bytesIn, func(context.Context, []byte) ([]byte, error) { return nil, nil })
 	group.Handle(w, hold, func(ctx context.Context, n int) (int, error) {
 		report("start %s %d %d", group.Meta(ctx).ID, group.Meta(ctx).Attempt, n)

@@ -90,16 +90,20 @@ func heap() int {
 	return int(m.HeapInuse) //nolint:gosec // fits
 }
 
-// resident is the memory of a child process, 0 where the system does not tell.
-func resident(t *testing.T, p *process) int {
-	t.Helper()
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+// resident is the memory of a child process, 0 where the system does not tell; peak is the most it ever had.
+func resident(t *testing.T, p *process) int { t.Helper(); return status(p, "VmRSS") }
+
+func peak(t *testing.T, p *process) int { t.Helper(); return status(p, "VmHWM") }
+
+// status is a line of what Linux tells about a process, in bytes.
+func status(p *process, name string) int {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
 	if err != nil {
 		return 0
 	}
-	for line := range strings.Lines(string(status)) {
+	for line := range strings.Lines(string(text)) {
 		var kib int
-		if _, err := fmt.Sscanf(line, "VmRSS: %d kB", &kib); err == nil {
+		if _, err := fmt.Sscanf(line, name+": %d kB", &kib); err == nil {
 			return kib << 10
 		}
 	}

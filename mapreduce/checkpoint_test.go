@@ -3,13 +3,14 @@ package mapreduce_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -64,6 +65,49 @@ func TestAKilledFoldCountsEachInputOnce(t *testing.T) {
 			t.Logf("%+v, killed after %v", j, points)
 			nothingLeft(t, server)
 		})
+	}
+}
+
+// TestACheckpointIsNeverTorn looks at what is saved while a fold runs: the accumulator holds exactly the inputs of the cursor.
+func TestACheckpointIsNeverTorn(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	startWorker(t, server, nil)
+	client := newClient(t, server, stream.ClientConfig{})
+	j := job{Name: "sums", Inputs: 20_000, Every: 10 * time.Millisecond}
+	folding, looked := make(chan struct{}), make(chan int)
+	go func() {
+		var last time.Time
+		different := 0
+		for {
+			select {
+			case <-folding:
+				looked <- different
+				return
+			default:
+			}
+			c, err := mapreduce.Checkpointed(t.Context(), client.Store(), "numbers", "sums")
+			if errors.Is(err, mapreduce.ErrNoCheckpoint) || err == nil && !c.Saved.After(last) {
+				continue
+			}
+			var acc tally
+			if err == nil {
+				last = c.Saved
+				different++
+				err = json.Unmarshal(c.Acc, &acc)
+			}
+			if err != nil || acc.Count != c.Done+c.Failed || acc.Failed != c.Failed || c.Low > acc.Count || c.Inputs < acc.Count {
+				t.Errorf("checkpoint %+v holds %+v, %v", c, acc, err)
+			}
+		}
+	}()
+	got, err := j.fold(t.Context(), client, untold)
+	close(folding)
+	if want := j.serial(); err != nil || got.String() != want.String() {
+		t.Errorf("got %v, %v, want %v", got, err, want)
+	}
+	if n := <-looked; n < 3 {
+		t.Errorf("only %d checkpoints were seen", n)
 	}
 }
 
@@ -137,6 +181,45 @@ func TestALiveReducerIsTakenOver(t *testing.T) {
 		t.Errorf("got %v, %v, want %v", got, err, want)
 	}
 	nothingLeft(t, server)
+}
+
+// TestALiveReducerDoesNotHearOfItsCancelledTasks takes one over whose tasks wait: they are cancelled, but have not failed.
+func TestALiveReducerDoesNotHearOfItsCancelledTasks(t *testing.T) {
+	t.Parallel()
+	for _, chunk := range []int{1, 10} {
+		t.Run(fmt.Sprint("chunks of ", chunk), func(t *testing.T) {
+			t.Parallel()
+			server := redistest.Start(t)
+			options := []mapreduce.Option{mapreduce.Durable("one"), mapreduce.Window(200), mapreduce.Chunk(chunk)}
+			first := mapreduce.Map(t.Context(), newClient(t, server, stream.ClientConfig{}), square, numbers, options...)
+			ended := make(chan struct{})
+			go func() {
+				defer close(ended)
+				for r := range first.Results() {
+					t.Errorf("got %+v", r)
+				}
+			}()
+			redistest.Eventually(t, 10*time.Second, func() bool { return stored(t, server.Client(t)) == 200 }, "the window is full")
+			ctx, cancel := context.WithCancel(t.Context())
+			client := newClient(t, server, stream.ClientConfig{})
+			second := mapreduce.Map(ctx, client, square, numbers, options...)
+			go func() {
+				<-ended
+				cancel()
+			}()
+			for r := range second.Results() {
+				t.Errorf("got %+v", r)
+			}
+			if err := first.Err(); !errors.Is(err, mapreduce.ErrTakenOver) {
+				t.Errorf("the first one ended with %v", err)
+			}
+			if err := second.Err(); !errors.Is(err, context.Canceled) {
+				t.Errorf("the second one ended with %v", err)
+			}
+			must(t, mapreduce.Discard(t.Context(), client.Store(), "numbers", "one"))
+			nothingLeft(t, server)
+		})
+	}
 }
 
 // TestTheTasksOfADeadReducerAreCancelled kills one whose tasks nobody runs, and runs its batch where somebody does.
@@ -320,261 +403,62 @@ func TestAnUnsavedBatchGoesOn(t *testing.T) {
 	}
 }
 
-// TestALoopResumes breaks out of a loop: the result at which it was left comes again, those before do not.
-func TestALoopResumes(t *testing.T) {
+// TestAnIdleBatchIsSavedAllTheSame loses a checkpoint, and then a save, of a batch that gets no further.
+func TestAnIdleBatchIsSavedAllTheSame(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	startWorker(t, server, nil)
-	client := newClient(t, server, stream.ClientConfig{})
-	for _, ordered := range []bool{true, false} {
-		seen, left := make(map[int]int), -1
-		options := []mapreduce.Option{mapreduce.Durable("loop"), mapreduce.Window(50), mapreduce.Chunk(7)}
-		if ordered {
-			options = append(options, mapreduce.InOrder())
-		}
-		const n, parts = 1000, 4
-		for part := range parts {
-			batch := mapreduce.Map(t.Context(), client, square, count(n), options...)
-			if p := batch.Progress(); p.Submitted != 0 {
-				t.Errorf("before the loop: %+v", p)
-			}
-			taken, last := 0, -1
-			for r := range batch.Results() {
-				if ordered && r.Index <= last {
-					t.Fatalf("%d after %d", r.Index, last)
-				}
-				last = r.Index
-				seen[r.Index]++
-				if taken++; part < parts-1 && taken == 200 {
-					left = r.Index
-					break
-				}
-				if p := batch.Progress(); p.Done < len(seen) || p.InFlight < 0 || p.Submitted < p.Done {
-					t.Fatalf("%d were seen, progress %+v", len(seen), p)
-				}
-			}
-			must(t, batch.Err())
-			if part == parts-1 {
-				break
-			}
-			c, err := mapreduce.Checkpointed(t.Context(), client.Store(), "numbers", "loop")
-			if err != nil || c.Done != len(seen)-1 || c.Failed != 0 || c.Fold || c.Function != "square" || c.Acc != nil || c.Expires <= 23*time.Hour ||
-				time.Since(c.Saved) > time.Minute || ordered && c.Low != left {
-				t.Errorf("left at %d: checkpoint %+v, %v", left, c, err)
-			}
-			seen[left]--
-			if seen[left] == 0 {
-				delete(seen, left)
+	proxy := redistest.NewProxy(t, server)
+	store, err := stream.NewStore(proxy.Client(t), stream.Config{})
+	must(t, err)
+	client, err := stream.NewClient(store, stream.ClientConfig{})
+	must(t, err)
+	t.Cleanup(func() {
+		_ = client.Close(context.WithoutCancel(t.Context()))
+		_ = store.Close()
+	})
+	inputs := make(chan int, 20)
+	yield := func(yield func(int) bool) {
+		for n := range inputs {
+			if !yield(n) {
+				return
 			}
 		}
-		for i := range n {
-			if seen[i] != 1 {
-				t.Errorf("ordered %v: input %d was delivered %d times", ordered, i, seen[i])
-			}
-		}
-		nothingLeft(t, server)
 	}
-}
-
-func TestOtherInputsAreNoticedBeforeAnythingIsSent(t *testing.T) {
-	t.Parallel()
-	swap := func(a, b int) []int {
-		all := slices.Collect(count(500))
-		all[a], all[b] = all[b], all[a]
-		return all
-	}
-	for name, inputs := range map[string][]int{
-		"two are swapped":        swap(3, 4),
-		"one is another":         append([]int{7}, swap(0, 0)[1:]...),
-		"one more at the start":  append([]int{0}, swap(0, 0)...),
-		"fewer than were taken":  {0, 1, 2},
-		"none":                   nil,
-		"one of the last window": swap(119, 120),
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			server := redistest.Start(t)
-			stop := startWorker(t, server, nil)
-			client := newClient(t, server, stream.ClientConfig{})
-			options := []mapreduce.Option{mapreduce.Durable("loop"), mapreduce.Window(50)}
-			batch := mapreduce.Map(t.Context(), client, square, count(500), options...)
-			for range batch.Results() {
-				if p := batch.Progress(); p.Submitted > 130 && p.Done > 100 {
-					break
-				}
-			}
-			must(t, batch.Err())
-			stop()
-			before := server.Client(t).HGet(t.Context(), "wm:{numbers}:counts", "enqueued").Val()
-			batch = mapreduce.Map(t.Context(), client, square, slices.Values(inputs), options...)
-			for r := range batch.Results() {
-				t.Errorf("got %+v", r)
-			}
-			if err := batch.Err(); !errors.Is(err, mapreduce.ErrOtherInputs) || !strings.Contains(err.Error(), `Durable("loop")`) {
-				t.Errorf("got %v", err)
-			}
-			if after := server.Client(t).HGet(t.Context(), "wm:{numbers}:counts", "enqueued").Val(); after != before {
-				t.Errorf("%s tasks were sent before, %s after", before, after)
-			}
-			startWorker(t, server, nil) // with the right ones it goes on
-			got, last := 0, mapreduce.Map(t.Context(), client, square, count(500), options...)
-			for range last.Results() {
-				got++
-			}
-			if must(t, last.Err()); got > 460 {
-				t.Errorf("%d came again", got)
-			}
-		})
-	}
-}
-
-// TestFailuresBeforeCount resumes batches with FailAfter.
-func TestFailuresBeforeCount(t *testing.T) {
-	t.Parallel()
-	server := redistest.Start(t)
-	startWorker(t, server, nil)
-	client := newClient(t, server, stream.ClientConfig{})
-	run := func(limit, leave int) (got int, err error) {
-		batch := mapreduce.Map(t.Context(), client, square, slices.Values([]int{-1, 1, -2, 2, -3, 3, -4, 4}),
-			mapreduce.Durable("loop"), mapreduce.InOrder(), mapreduce.Window(1), mapreduce.FailAfter(limit))
-		for range batch.Results() {
-			if got++; got == leave {
-				break
-			}
-		}
-		return got, batch.Err()
-	}
-	if got, err := run(3, 4); got != 4 || err != nil {
-		t.Errorf("first: %d results, %v", got, err)
-	}
-	var failures *mapreduce.FailuresError
-	if got, err := run(3, 0); got != 2 || !errors.As(err, &failures) || len(failures.Errs) != 1 { // 2 and -3
-		t.Errorf("second: %d results, %v", got, err)
-	}
-	if got, err := run(3, 0); got != 0 || !errors.As(err, &failures) || !strings.Contains(err.Error(), "before it was resumed") {
-		t.Errorf("third: %d results, %v", got, err)
-	}
-	if got, err := run(9, 0); got != 3 || err != nil {
-		t.Errorf("with a higher limit: %d results, %v", got, err)
-	}
-	nothingLeft(t, server)
-}
-
-func TestCheckpointsOfOtherBatches(t *testing.T) {
-	t.Parallel()
-	server := redistest.Start(t)
-	startWorker(t, server, nil)
-	client := newClient(t, server, stream.ClientConfig{})
-	ctx, store := t.Context(), client.Store()
-	leave := func(fn stream.Func[int, int]) error {
-		batch := mapreduce.Map(ctx, client, fn, count(100), mapreduce.Durable("one"))
-		for range batch.Results() {
-			break
-		}
-		return batch.Err()
-	}
-	must(t, leave(square))
-	if err := leave(wait); !errors.Is(err, mapreduce.ErrOtherBatch) || !strings.Contains(err.Error(), "of square by a loop") {
-		t.Errorf("another function: %v", err)
-	}
-	_, err := mapreduce.Reduce(ctx, mapreduce.Map(ctx, client, square, count(100), mapreduce.Durable("one")), 0, sum)
-	if !errors.Is(err, mapreduce.ErrOtherBatch) || !strings.Contains(err.Error(), "square by a fold") {
-		t.Errorf("another kind: %v", err)
-	}
-	must(t, server.Client(t).HSet(ctx, "wm:{numbers}:batch:one", "v", "2").Err())
-	if err := leave(square); !errors.Is(err, mapreduce.ErrOtherBatch) || !strings.Contains(err.Error(), "version 2") {
-		t.Errorf("a newer version: %v", err)
-	}
-	must(t, server.Client(t).HSet(ctx, "wm:{numbers}:batch:one", "v", "1", "delivered", "5-3").Err())
-	if err := leave(square); err == nil || !strings.Contains(err.Error(), "damaged") {
-		t.Errorf("a damaged one: %v", err)
-	}
-	must(t, mapreduce.Discard(ctx, store, "numbers", "one"))
-	if err := mapreduce.Discard(ctx, store, "numbers", "one"); !errors.Is(err, mapreduce.ErrNoCheckpoint) {
-		t.Errorf("discard again: %v", err)
-	}
-	if _, err := mapreduce.Checkpointed(ctx, store, "numbers", "one"); !errors.Is(err, mapreduce.ErrNoCheckpoint) {
-		t.Errorf("look: %v", err)
-	}
-	must(t, server.Client(t).Set(ctx, "wm:{numbers}:batch:one", "x", 0).Err())
-	if err := leave(square); err == nil || !strings.Contains(err.Error(), "WRONGTYPE") {
-		t.Errorf("a key of a wrong type: %v", err)
-	}
-}
-
-// TestDiscardEndsALiveBatch discards what a batch saves to.
-func TestDiscardEndsALiveBatch(t *testing.T) {
-	t.Parallel()
-	server := redistest.Start(t)
-	startWorker(t, server, nil)
-	client := newClient(t, server, stream.ClientConfig{})
-	batch := mapreduce.Map(t.Context(), client, square, numbers, mapreduce.Durable("one"), mapreduce.Window(20))
-	discarded := false
-	for range batch.Results() {
-		if !discarded {
-			must(t, mapreduce.Discard(t.Context(), client.Store(), "numbers", "one"))
-			discarded = true
-		}
-	}
-	if err := batch.Err(); !errors.Is(err, mapreduce.ErrTakenOver) {
-		t.Errorf("got %v", err)
-	}
-	nothingLeft(t, server)
-}
-
-// TestAFoldThatFailsIsNotSaved has a fold that changes a map before it returns an error, and one that panics.
-func TestAFoldThatFailsIsNotSaved(t *testing.T) {
-	t.Parallel()
-	server := redistest.Start(t)
-	startWorker(t, server, nil)
-	client := newClient(t, server, stream.ClientConfig{})
-	run := func(bad func(map[string]int) error) (map[string]int, error) {
-		batch := mapreduce.Map(t.Context(), client, square, count(100), mapreduce.InOrder(), mapreduce.Durable("one", mapreduce.CheckpointEvery(10*time.Millisecond)))
-		return mapreduce.Reduce(t.Context(), batch, map[string]int{}, func(acc map[string]int, r mapreduce.Result[int, int]) (map[string]int, error) {
-			acc["n"]++
-			if r.Index == 50 {
-				return acc, bad(acc)
-			}
-			return acc, r.Err
-		})
-	}
-	saved := func(map[string]int) error {
-		return errors.New("no more")
-	}
-	if _, err := run(saved); err == nil || !strings.Contains(err.Error(), "no more") {
-		t.Errorf("got %v", err)
-	}
-	func() {
-		defer func() {
-			if recover() == nil {
-				t.Error("no panic")
-			}
-		}()
-		_, _ = run(func(map[string]int) error { panic("no") })
+	ended := make(chan error, 1)
+	go func() {
+		_, err := mapreduce.Reduce(t.Context(), mapreduce.Map(t.Context(), client, square, yield, mapreduce.Durable("idle")), 0, sum)
+		ended <- err
 	}()
-	if got, err := run(func(map[string]int) error { return nil }); err != nil || got["n"] != 100 {
-		t.Errorf("got %v, %v", got, err)
+	saved := func(n int) {
+		t.Helper()
+		redistest.Eventually(t, 10*time.Second, func() bool {
+			c, err := mapreduce.Checkpointed(t.Context(), client.Store(), "numbers", "idle")
+			return err == nil && c.Done == n
+		}, "%d inputs are saved", n)
 	}
-}
-
-func TestWhatDurableRefuses(t *testing.T) {
-	t.Parallel()
-	server := redistest.Start(t)
-	client := newClient(t, server, stream.ClientConfig{})
-	for want, option := range map[string]mapreduce.Option{
-		`Durable: batch name "a b"`:   mapreduce.Durable("a b"),
-		`Durable: batch name ""`:      mapreduce.Durable(""),
-		"CheckpointEvery(0s)":         mapreduce.Durable("a", mapreduce.CheckpointEvery(0)),
-		"CheckpointTTL(1s)":           mapreduce.Durable("a", mapreduce.CheckpointTTL(time.Second)),
-		"CheckpointCodec(nil)":        mapreduce.Durable("a", mapreduce.CheckpointCodec(nil)),
-		"raw codec takes []byte and ": mapreduce.Durable("a", mapreduce.CheckpointCodec(stream.Raw)),
-	} {
-		_, err := mapreduce.Reduce(t.Context(), mapreduce.Map(t.Context(), client, square, count(1), option), 0, sum)
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("got %v, want %s", err, want)
+	for n := range 10 {
+		inputs <- n
+	}
+	saved(10)
+	must(t, server.Client(t).Del(t.Context(), "wm:{numbers}:batch:idle").Err())
+	saved(10)
+	failed := make(chan struct{})
+	once := sync.OnceFunc(func() { close(failed) })
+	proxy.CutBeforeRequest(func(request []byte) bool {
+		if !bytes.Contains(request, []byte(":batch:idle")) || !bytes.Contains(request, []byte("\r\ndelivered\r\n")) {
+			return false
 		}
+		once()
+		return true
+	})
+	inputs <- 10
+	<-failed
+	proxy.CutBeforeRequest(nil)
+	saved(11)
+	close(inputs)
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
-	if left := keys(t, server.Client(t)); len(left) > 0 {
-		t.Errorf("keys are left: %q", left)
-	}
+	nothingLeft(t, server)
 }
