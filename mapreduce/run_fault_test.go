@@ -44,7 +44,9 @@ func TestAWorkerIsDrainedInEachPhase(t *testing.T) {
 					withMap(block)(job)
 					return
 				}
-				job.Reduce = func(ctx context.Context, key string, counts iter.Seq[int]) (int, error) { return total(counts), block(ctx, key) }
+				job.Reduce = func(ctx context.Context, key string, counts iter.Seq[int]) (int, error) {
+					return total(counts), block(ctx, key)
+				}
 			})
 			stop := runWorker(t, server.Client(t), job)
 			run, err := job.Submit(t.Context(), newClient(t, server, stream.ClientConfig{}), lines(30), mapreduce.NoSpeculation())

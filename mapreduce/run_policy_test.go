@@ -52,13 +52,19 @@ func TestARunFailsWithTheFirstTaskAndNamesIt(t *testing.T) {
 		"mapper fails":  {withMap(func(_ context.Context, line string) error { return failOn(line, "bad") }), "map", "input 4: no bad here"},
 		"mapper panics": {withMap(func(_ context.Context, line string) error { return panicOn(line, "bad") }), "map", "panic: no bad here"},
 		"reducer fails": {func(job *wordJob) {
-			job.Reduce = func(_ context.Context, key string, counts iter.Seq[int]) (int, error) { return total(counts), failOn(key, "bad") }
+			job.Reduce = func(_ context.Context, key string, counts iter.Seq[int]) (int, error) {
+				return total(counts), failOn(key, "bad")
+			}
 		}, "reduce", "reduce bad: no bad here"},
 		"reducer panics": {func(job *wordJob) {
-			job.Reduce = func(_ context.Context, key string, counts iter.Seq[int]) (int, error) { return total(counts), panicOn(key, "bad") }
+			job.Reduce = func(_ context.Context, key string, counts iter.Seq[int]) (int, error) {
+				return total(counts), panicOn(key, "bad")
+			}
 		}, "reduce", "panic: no bad here"},
 		"combiner fails": {func(job *wordJob) {
-			job.Combine = func(_ context.Context, key string, counts iter.Seq[int]) (int, error) { return total(counts), failOn(key, "bad") }
+			job.Combine = func(_ context.Context, key string, counts iter.Seq[int]) (int, error) {
+				return total(counts), failOn(key, "bad")
+			}
 		}, "map", "no bad here"},
 	} {
 		t.Run(name, func(t *testing.T) {
