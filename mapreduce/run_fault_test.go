@@ -119,15 +119,22 @@ func TestTasksThatRunTwiceAtOnceCountOnce(t *testing.T) {
 	var both sync.WaitGroup
 	both.Add(2)
 	var calls atomic.Int32
-	job := wordCount(withMap(func(_ context.Context, line string) error {
-		if line == "w0 common w0" && calls.Add(1) <= 2 { // both executions of the first task are alive at the same time
+	var id string
+	job := wordCount(withMap(func(ctx context.Context, line string) error {
+		switch {
+		case line == "w0 common w0" && calls.Add(1) <= 2: // both executions of the first task are alive at the same time
 			both.Done()
 			both.Wait()
+		case line == "w14 common w4": // the last task ends when all others are decided: one that counts twice would end the phase
+			redistest.Eventually(t, 10*time.Second, func() bool {
+				return ctx.Err() != nil || admin.HGet(ctx, "wm:{numbers}:run:"+id, "maps").Val() >= "4"
+			}, "the others are decided")
 		}
 		return nil
 	}))
 	run, err := job.Submit(t.Context(), newClient(t, server, stream.ClientConfig{}), lines(15), mapreduce.NoSpeculation())
 	must(t, err)
+	id = run.ID
 	entries, err := admin.XRange(t.Context(), "wm:{numbers}:tasks", "-", "+").Result()
 	must(t, err)
 	for _, entry := range entries {

@@ -10,6 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/athoune/worker-machine/internal/redistest"
+	"github.com/athoune/worker-machine/internal/redistest/flavour"
 	"github.com/athoune/worker-machine/internal/script"
 	"github.com/athoune/worker-machine/internal/wire"
 )
@@ -119,7 +120,22 @@ func (r *run) wantTTLs(t *testing.T) {
 // TestLifeOfARun takes a run from its beginning to its end, with every call made twice.
 func TestLifeOfARun(t *testing.T) {
 	t.Parallel()
-	r := newRun(t)
+	for _, f := range flavour.All(t) {
+		t.Run(f.Name, func(t *testing.T) {
+			t.Parallel()
+			rdb := f.Client(t)
+			q := &queue{rdb: rdb, Runner: script.NewRunner(rdb), keys: wire.NewKeys("wm", "q"), next: 1}
+			r := &run{queue: q, k: q.keys.Run(runID)}
+			if stored, err := r.open(t); err != nil || stored.State != script.RunOpen {
+				t.Fatalf("open: %+v, %v", stored, err)
+			}
+			r.live(t)
+		})
+	}
+}
+
+func (r *run) live(t *testing.T) {
+	t.Helper()
 	if again, err := r.open(t); err != nil || again.State != script.RunOpen {
 		t.Errorf("open again: %+v, %v", again, err)
 	}
@@ -532,5 +548,24 @@ func TestKeysOfRunsOfAWrongTypeLeaveNothingHalfDone(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestSplitsThatAreStoredAreSkipped has two submitters whose calls overlap.
+func TestSplitsThatAreStoredAreSkipped(t *testing.T) {
+	t.Parallel()
+	r := newRun(t)
+	for _, c := range []struct {
+		first int
+		tasks []string
+		want  int
+	}{{0, []string{"m0", "m1"}, 2}, {1, []string{"m1", "m2", "m3"}, 4}, {0, []string{"m0"}, 4}} {
+		if state, splits, err := r.feed(t, c.first, false, c.tasks...); err != nil || state != script.RunOpen || splits != c.want {
+			t.Errorf("feed %+v: %s, %d, %v", c, state, splits, err)
+		}
+	}
+	r.wantStored(t, 5)
+	if inputs := r.field(t, "inputs"); inputs != "40" {
+		t.Errorf("inputs %s", inputs)
 	}
 }
