@@ -11,9 +11,11 @@ const roleVariable = "WM_INTEGRATION_ROLE"
 
 // roles are the parts a child process can play; each runs until its work is done or its standard input ends.
 var roles = map[string]func() error{
-	"worker":  playWorker,
-	"client":  playClient,
-	"reducer": playReducer,
+	"worker":        playWorker,
+	"client":        playClient,
+	"reducer":       playReducer,
+	"run worker":    playRunWorker,
+	"run submitter": playRunSubmitter,
 }
 
 func TestMain(m *testing.M) {

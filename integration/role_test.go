@@ -37,6 +37,7 @@ type spec struct {
 	ReplyTTL      time.Duration // of a client
 	Tasks         int           // that a client maps
 	Verbose       bool          // log to standard error
+	Run           *runSpec      // of the roles for map/reduce runs
 }
 
 func (s *spec) open() (*stream.Store, error) {

@@ -299,6 +299,6 @@ func (f *feeder) store(ctx context.Context, batch *script.RunFeed) error {
 	case splits < want:
 		return fmt.Errorf("%w: %d splits are stored of %d that were", ErrDataLost, splits, batch.First)
 	}
-	f.fed = splits
+	f.fed += len(batch.Tasks) // splits may be more: another Submit stores the same ones
 	return nil
 }
