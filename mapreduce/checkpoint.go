@@ -66,7 +66,8 @@ type durability struct {
 // inputs is pulled from the start again, and what was delivered is not sent. So it must yield the same inputs in the same order,
 // encoded to the same bytes: a checksum over all inputs that were taken is compared BEFORE anything is sent, and the batch ends with
 // [ErrOtherInputs] where it differs. Inputs that were out when the process died run again. Indexes stay those of the whole batch;
-// [Progress] and [FailAfter] count what was delivered before.
+// [Progress] and [FailAfter] count what was delivered before. An iterator that must give up, after an error of what it reads, ends the
+// context before it returns: otherwise the batch is complete with what it gave, and its checkpoint is removed.
 //
 // A batch has one owner: the process that began it last. The one before ends with [ErrTakenOver] within about a second, and
 // can change nothing any more, not even when it was frozen and comes back later. While Redis does not answer, the batch goes on

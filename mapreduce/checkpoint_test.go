@@ -101,7 +101,16 @@ func TestACheckpointIsNeverTorn(t *testing.T) {
 			}
 		}
 	}()
-	got, err := j.fold(t.Context(), client, untold)
+	got, err := j.fold(t.Context(), client, func(index int) error { // busy, so that a save comes in the middle of something
+		n := uint64(index) //nolint:gosec // never negative
+		for range 10_000 {
+			n = scramble(n)
+		}
+		if n == 0 {
+			return errors.New("by chance")
+		}
+		return nil
+	})
 	close(folding)
 	if want := j.serial(); err != nil || got.String() != want.String() {
 		t.Errorf("got %v, %v, want %v", got, err, want)

@@ -66,6 +66,7 @@ type job struct {
 	Name          string
 	Inputs        int
 	Ordered       bool
+	Loop          bool // over the results, instead of a fold
 	Every         time.Duration
 	ReplyTTL      time.Duration
 }
@@ -109,6 +110,16 @@ func (j job) fold(ctx context.Context, client *stream.Client, told func(index in
 	}
 	last := -1
 	batch := mapreduce.Map(ctx, client, square, inputs, options...)
+	if j.Loop {
+		var t tally
+		for r := range batch.Results() {
+			t = t.add(r)
+			if err := told(r.Index); err != nil {
+				return t, err
+			}
+		}
+		return t, batch.Err()
+	}
 	return mapreduce.Reduce(ctx, batch, tally{}, func(t tally, r mapreduce.Result[int, int]) (tally, error) {
 		if j.Ordered && r.Index <= last {
 			return t, fmt.Errorf("%d came after %d", r.Index, last)
@@ -152,6 +163,7 @@ type reducer struct {
 	t     *testing.T
 	cmd   *exec.Cmd
 	lines *bufio.Scanner
+	told  func(index string) // of each input, unless nil
 }
 
 func startReducer(t *testing.T, j job) *reducer {
@@ -174,6 +186,9 @@ func (r *reducer) follow(n int) (verb, rest string) {
 	for ; n > 0 && r.lines.Scan(); n-- {
 		if verb, rest, _ = strings.Cut(r.lines.Text(), " "); verb != "folded" {
 			return verb, rest
+		}
+		if r.told != nil {
+			r.told(rest)
 		}
 	}
 	return "", ""

@@ -171,11 +171,14 @@ func (b *Batch[In, Out]) feedAgain(ctx context.Context) {
 			return
 		}
 	}
-	if index < upto {
-		b.flow.fail(d.wrap("resume", fmt.Errorf("%w: they end after %d, and %d were taken before", ErrOtherInputs, index, upto)))
+	switch {
+	case ctx.Err() != nil || b.ctx.Err() != nil: // why they ended: the batch is not complete
 		return
+	case index < upto:
+		b.flow.fail(d.wrap("resume", fmt.Errorf("%w: they end after %d, and %d were taken before", ErrOtherInputs, index, upto)))
+	default:
+		b.flow.finish()
 	}
-	b.flow.finish()
 }
 
 // feedHeld takes in what was not delivered of the inputs that were taken before.

@@ -1,9 +1,11 @@
 package mapreduce_test
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -65,6 +67,84 @@ func TestALoopResumes(t *testing.T) {
 			}
 		}
 		nothingLeft(t, server)
+	}
+}
+
+// TestAKilledLoopDeliversEachInput kills processes that loop over results: what was delivered since the last save comes again, nothing is
+// missing, and it does not begin anew.
+func TestAKilledLoopDeliversEachInput(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	startWorker(t, server, nil)
+	client := newClient(t, server, stream.ClientConfig{})
+	j := job{Network: server.Network, Addr: server.Addr, Name: "loop", Inputs: 4000, Loop: true, Every: 10 * time.Millisecond, ReplyTTL: time.Minute}
+	times := make(map[string]int)
+	for part := range 4 {
+		r := startReducer(t, j)
+		r.told = func(index string) { times[index]++ }
+		point := 900
+		if part == 3 {
+			point = j.Inputs + 1
+		}
+		verb, rest := r.follow(point)
+		if part == 3 {
+			if verb != "result" {
+				t.Errorf("the last one ended with %s %s", verb, rest)
+			}
+			r.kill()
+			break
+		}
+		redistest.Eventually(t, 10*time.Second, func() bool { // the first results of this part are saved
+			c, err := mapreduce.Checkpointed(t.Context(), client.Store(), "numbers", "loop")
+			return err == nil && c.Done+c.Failed >= 500*(part+1)
+		}, "part %d is saved", part)
+		r.signal(syscall.SIGKILL)
+		r.follow(j.Inputs) // what it had told, and nobody had read
+		r.kill()
+	}
+	if len(times) != j.Inputs {
+		t.Errorf("%d inputs of %d were delivered", len(times), j.Inputs)
+	}
+	nothingLeft(t, server)
+}
+
+// TestInputsThatEndWithTheContextDoNotCompleteABatch has an iterator that returns when the context is done, as it should.
+func TestInputsThatEndWithTheContextDoNotCompleteABatch(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	startWorker(t, server, nil)
+	client := newClient(t, server, stream.ClientConfig{})
+	run := func(n int) (got int, err error) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		delivered := make(chan struct{})
+		inputs := func(yield func(int) bool) {
+			for i := range n {
+				yield(i)
+			}
+			if n == 10 {
+				<-delivered
+			}
+			cancel()
+		}
+		batch := mapreduce.Map(ctx, client, square, inputs, mapreduce.Durable("cut"), mapreduce.InOrder())
+		for r := range batch.Results() {
+			if got++; r.Index == 9 {
+				close(delivered)
+				<-ctx.Done()
+			}
+		}
+		return got, batch.Err()
+	}
+	if got, err := run(10); got != 10 || !errors.Is(err, context.Canceled) {
+		t.Errorf("got %d, %v", got, err)
+	}
+	if _, err := run(3); !errors.Is(err, context.Canceled) || errors.Is(err, mapreduce.ErrOtherInputs) {
+		t.Errorf("it ended with %v while its inputs were compared", err)
+	}
+	c, err := mapreduce.Checkpointed(t.Context(), client.Store(), "numbers", "cut")
+	if err != nil || c.Done != 10 || c.Inputs != 10 {
+		t.Errorf("the checkpoint is %+v, %v", c, err)
 	}
 }
 
