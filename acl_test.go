@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -150,8 +151,10 @@ func everything(t *testing.T, client redis.UniversalClient) {
 		worker, err := group.NewWorker(store, group.Config{Lease: 300 * time.Millisecond})
 		ok(t, err)
 		group.Handle(worker, GetTitle, ask)
+		letters.Handle(worker)
 		go func() { ended <- worker.Run(life) }()
 	}
+	runJob(t, c)
 	batch := mapreduce.Map(ctx, c, GetTitle, slices.Values([]string{"retry", "shared", "one", "two.invalid"}))
 	ok(t, batch.Set(ctx, "agent", []byte("test")))
 	for r := range batch.Results() {
@@ -178,6 +181,47 @@ func everything(t *testing.T, client redis.UniversalClient) {
 	inspect(t, store, client)
 	end()
 	ok(t, errors.Join(<-ended, <-ended))
+}
+
+// letters counts letters; a 7 fails.
+var letters = mapreduce.Job[string, string, int, int]{
+	Name: "letters", Queue: "web", Split: 1, MaxAttempts: 1,
+	Map: func(_ context.Context, text string, emit func(string, int)) error {
+		for _, letter := range text {
+			emit(string(letter), 1)
+		}
+		if text == "7" {
+			return errors.New("7")
+		}
+		return nil
+	},
+	Reduce: func(_ context.Context, _ string, counts iter.Seq[int]) (sum int, err error) {
+		for n := range counts {
+			sum += n
+		}
+		return sum, nil
+	},
+}
+
+// runJob does what can be done with runs.
+func runJob(t *testing.T, c *stream.Client) {
+	t.Helper()
+	ctx := t.Context()
+	run, err := letters.Submit(ctx, c, slices.Values([]string{"ab", "7", "bc"}), mapreduce.Tolerate(1), mapreduce.Within(time.Minute))
+	ok(t, err)
+	_, err = mapreduce.FindRun(ctx, c.Store(), run.ID)
+	ok(t, err)
+	_, err = mapreduce.Runs(ctx, c.Store(), "web")
+	ok(t, err)
+	for _, err := range run.Results(ctx) {
+		ok(t, err)
+	}
+	run, err = letters.Submit(ctx, c, slices.Values([]string{"7"}))
+	ok(t, err)
+	if err = run.Wait(ctx); !errors.Is(err, mapreduce.ErrTasksFailed) {
+		t.Errorf("got %v, want ErrTasksFailed", err)
+	}
+	ok(t, run.Cancel(ctx))
 }
 
 // inspect does what the program does for people, and what workers do about dead ones.

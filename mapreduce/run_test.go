@@ -126,3 +126,16 @@ func TestARunIsTheLocalAnswer(t *testing.T) {
 		t.Errorf("after its results were read: %v", err)
 	}
 }
+
+func TestARunOfNothing(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	job := wordCount()
+	runWorker(t, server.Client(t), job)
+	run, err := job.Submit(t.Context(), newClient(t, server, stream.ClientConfig{}), lines(0))
+	must(t, err)
+	if got := collect(t, run); len(got) != 0 {
+		t.Errorf("got %v", got)
+	}
+	wantNothingLeft(t, server.Client(t))
+}

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/athoune/worker-machine/internal/script"
 	"github.com/athoune/worker-machine/internal/wire"
 	"github.com/athoune/worker-machine/stream"
@@ -59,6 +61,7 @@ func (j *Job[In, K, V, Out]) Submit(ctx context.Context, client *stream.Client, 
 	if err != nil {
 		return nil, fmt.Errorf("mapreduce: submit %s as run %s: %w", j.Name, o.id, err)
 	}
+	run.seen.Store(true)
 	return run, nil
 }
 
@@ -269,6 +272,9 @@ func (f *feeder) send(ctx context.Context) {
 			return
 		}
 		if batch.Close {
+			if _, err := f.at.advance(ctx, false); err != nil { // map tasks may all be done; whoever tends the run does it too
+				f.at.store.Logger().Debug("advance a run that is closed", zap.String("run", f.at.keys.ID()), zap.Error(err))
+			}
 			return
 		}
 	}
