@@ -22,6 +22,9 @@ import (
 const (
 	renewEvery = time.Second // bounds how long a process that was taken over goes on
 	savePause  = 50 * time.Millisecond
+
+	// finishTimeout bounds the last save of a batch, or the removal of its checkpoint.
+	finishTimeout = time.Second
 )
 
 // durable keeps the checkpoint of one batch. The loop over the results notes what it delivers, the keeper saves it.
@@ -310,16 +313,20 @@ func (d *durable) confirm(ctx context.Context) {
 	}
 }
 
-// finish removes the checkpoint of a batch that is complete, and saves that of another one. Then it sweeps, if that is not done.
+// finish sweeps, if that is not done, and removes the checkpoint of a batch that is complete; it saves that of another one.
 func (d *durable) finish(ctx context.Context, complete bool) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishTimeout)
 	defer cancel()
+	if complete { // otherwise the next owner sweeps
+		brief, stop := context.WithTimeout(ctx, finishTimeout/2)
+		d.sweep(brief)
+		stop()
+	}
 	for {
 		err := d.end(ctx, complete)
 		final, isFinal := errors.AsType[finalError](err)
 		switch {
 		case err == nil:
-			d.sweep(ctx)
 			return nil
 		case isFinal:
 			return d.wrap("save", final.error)

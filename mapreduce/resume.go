@@ -212,12 +212,17 @@ func (b *Batch[In, Out]) close(ctx context.Context, how ending) error {
 	if d == nil || d.lost.Load() {
 		return b.session.close(ctx)
 	}
-	stopped, complete := b.flow.end()
-	var err error
-	var saving sync.WaitGroup
-	saving.Go(func() { err = d.finish(ctx, complete && stopped == nil && how == exhausted) })
-	left := b.session.close(ctx)
-	saving.Wait()
+	var err, left error
+	if stopped, complete := b.flow.end(); complete && stopped == nil && how == exhausted {
+		// The session BEFORE the checkpoint: whoever dies in between leaves to the next owner what names the session.
+		left = b.session.close(ctx)
+		err = d.finish(ctx, true)
+	} else {
+		var saving sync.WaitGroup
+		saving.Go(func() { err = d.finish(ctx, false) })
+		left = b.session.close(ctx)
+		saving.Wait()
+	}
 	if errors.Is(err, ErrTakenOver) {
 		b.flow.fail(err)
 		err = nil
