@@ -8,10 +8,12 @@
 package execute
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -117,27 +119,47 @@ func (p *Program) Path() string { return p.path }
 // killed and the error wraps the cause. Errors begin with the name of the program and not with that of this package: they are the
 // errors of tasks, for people who know the program.
 func (p *Program) Run(ctx context.Context, meta Meta, payload []byte) ([]byte, error) {
+	var stdout bytes.Buffer
+	feed := func(w io.Writer) error {
+		_, err := w.Write(payload)
+		return err
+	}
+	err := p.flow(ctx, meta, feed, func(r io.Reader) error {
+		_, _ = io.Copy(&stdout, io.LimitReader(r, int64(p.maxOutput)))
+		if n, _ := io.CopyN(io.Discard, r, 1); n > 0 {
+			return &OutputError{Limit: p.maxOutput}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return stdout.Bytes(), nil
+}
+
+// flow runs the program with feed to write its input and read to read its output; both have returned when it does.
+func (p *Program) flow(ctx context.Context, meta Meta, feed func(io.Writer) error, read func(io.Reader) error) error {
 	if err := ctx.Err(); err != nil {
-		return nil, fmt.Errorf("%s not started: %w", p.argv[0], context.Cause(ctx))
+		return fmt.Errorf("%s not started: %w", p.argv[0], context.Cause(ctx))
 	}
 	child := exec.Command(p.path) //nolint:noctx // kill ends the whole group, CommandContext only one process
 	child.Args, child.Dir = p.argv, p.dir
 	child.Env = append(meta.environ(), p.env...)
 	child.SysProcAttr = ownGroup()
 
-	run, err := start(child, payload, p.maxOutput)
+	run, err := start(child, feed, read)
 	if err != nil {
-		return nil, fmt.Errorf("start %s: %w", p.argv[0], err)
+		return fmt.Errorf("start %s: %w", p.argv[0], err)
 	}
 	killed, err := run.wait(ctx)
 	said := run.stderr.Text()
 	switch {
 	case killed != nil && said != "":
-		return nil, fmt.Errorf("%s killed: %w: %s", p.argv[0], killed, said)
+		return fmt.Errorf("%s killed: %w: %s", p.argv[0], killed, said)
 	case killed != nil:
-		return nil, fmt.Errorf("%s killed: %w", p.argv[0], killed)
+		return fmt.Errorf("%s killed: %w", p.argv[0], killed)
 	case err != nil:
-		return nil, fmt.Errorf("%s: %w", p.argv[0], &ExitError{State: err.Error(), Stderr: said})
+		return fmt.Errorf("%s: %w", p.argv[0], &ExitError{State: err.Error(), Stderr: said})
 	}
-	return run.stdout.Bytes(), nil
+	return nil
 }

@@ -1,13 +1,13 @@
 package execute
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
 	"os"
 	"os/exec"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -20,19 +20,18 @@ const outputPatience = 500 * time.Millisecond
 type execution struct {
 	child  *exec.Cmd
 	stdin  *os.File
-	limit  int
-	stdout bytes.Buffer // belongs to its reader until read is done
+	outs   []*outlet // stdout and stderr
 	stderr *Tail
-	tooBig chan struct{}
-	read   sync.WaitGroup // the readers of stdout and stderr
-	outs   []*os.File
+	failed chan error     // why feed or read ended early; the first counts
+	fed    sync.WaitGroup // what writes to stdin
+	read   sync.WaitGroup // what reads stdout and stderr
 
 	mu     sync.Mutex
 	reaped bool // the process ID may belong to a stranger
 }
 
-// start starts the program, what feeds it and what reads it.
-func start(child *exec.Cmd, payload []byte, limit int) (*execution, error) {
+// start starts the program, with feed to write its stdin and read to read its stdout to the end.
+func start(child *exec.Cmd, feed func(io.Writer) error, read func(io.Reader) error) (*execution, error) {
 	var ends []*os.File
 	for range 3 {
 		r, w, err := os.Pipe()
@@ -51,17 +50,77 @@ func start(child *exec.Cmd, payload []byte, limit int) (*execution, error) {
 	closeAll(theirs)
 
 	e := &execution{
-		child: child, limit: limit, stdin: ends[1], outs: []*os.File{ends[2], ends[4]},
-		stderr: NewTail(stderrKept), tooBig: make(chan struct{}),
+		child: child, stdin: ends[1], outs: []*outlet{{file: ends[2]}, {file: ends[4]}},
+		stderr: NewTail(stderrKept), failed: make(chan error, 2),
 	}
-	go func() {
+	e.fed.Go(func() {
 		// A program need not read its input, so a broken pipe is no failure. wait closes the pipe when the program is over.
-		_, _ = e.stdin.Write(payload)
+		if err := feed(inlet{e.stdin}); err != nil && !errors.Is(err, errUnread) {
+			e.failed <- err
+		}
 		_ = e.stdin.Close()
-	}()
-	e.read.Go(func() { e.readOutput(e.outs[0]) })
+	})
+	e.read.Go(func() {
+		if err := read(e.outs[0]); err != nil {
+			e.failed <- err
+		}
+	})
 	e.read.Go(func() { _, _ = io.Copy(e.stderr, e.outs[1]) })
 	return e, nil
+}
+
+// inlet is the standard input of a program.
+type inlet struct{ file *os.File }
+
+// errUnread says that the program does not read its input any more.
+var errUnread = errors.New("execute: the program has closed its input")
+
+// Write writes to the program.
+func (i inlet) Write(data []byte) (int, error) {
+	n, err := i.file.Write(data)
+	if err != nil {
+		err = errUnread
+	}
+	return n, err
+}
+
+// outlet is the standard output or standard error of a program. Once the program is over it ends soon: only a process that left the
+// group can still hold it open.
+type outlet struct {
+	file *os.File
+	over atomic.Bool
+	late int // bytes read since
+}
+
+// lateBytes is more than any pipe holds: what is written after the end of the program does not count.
+const lateBytes = 2 << 20
+
+// Read reads what the program wrote.
+func (o *outlet) Read(data []byte) (int, error) {
+	late := o.over.Load()
+	if late {
+		if o.late > lateBytes {
+			return 0, io.EOF
+		}
+		_ = o.file.SetReadDeadline(time.Now().Add(outputPatience)) // from now: whoever reads may have been slow
+	}
+	n, err := o.file.Read(data)
+	if late {
+		o.late += n
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		if !late && n == 0 {
+			return o.Read(data) // it was in the middle of something when the program ended
+		}
+		err = io.EOF
+	}
+	return n, err
+}
+
+// end makes a read end that waits for more.
+func (o *outlet) end() {
+	o.over.Store(true)
+	_ = o.file.SetReadDeadline(time.Now().Add(outputPatience))
 }
 
 func closeAll(files []*os.File) {
@@ -70,16 +129,8 @@ func closeAll(files []*os.File) {
 	}
 }
 
-// readOutput keeps up to limit bytes and reports when there are more.
-func (e *execution) readOutput(r io.Reader) {
-	_, _ = io.Copy(&e.stdout, io.LimitReader(r, int64(e.limit)))
-	if n, _ := io.CopyN(io.Discard, r, 1); n > 0 {
-		close(e.tooBig)
-	}
-}
-
-// wait returns once the program and its group are gone: killed is why the group was killed before the program ended, err how
-// the program ended otherwise.
+// wait returns once the program and its group are gone, and feed and read have returned: killed is why the group was killed before
+// the program ended, err how the program ended otherwise.
 func (e *execution) wait(ctx context.Context) (killed, err error) {
 	over := make(chan error, 1)
 	go func() { over <- e.reap() }()
@@ -87,19 +138,26 @@ func (e *execution) wait(ctx context.Context) (killed, err error) {
 	case err = <-over:
 	case <-ctx.Done():
 		killed = context.Cause(ctx)
-	case <-e.tooBig:
-		killed = &OutputError{Limit: e.limit}
+	case killed = <-e.failed:
 	}
 	if killed != nil {
 		e.kill()
 		err = <-over
 	}
 	_ = e.stdin.Close()
-	e.awaitReaders()
-	select { // it wrote the last bytes and ended before the reader saw how many they were
-	case <-e.tooBig:
-		killed = errors.Join(killed, &OutputError{Limit: e.limit})
-	default:
+	for _, out := range e.outs {
+		out.end()
+	}
+	e.read.Wait()
+	e.fed.Wait()
+	for _, out := range e.outs {
+		_ = out.file.Close()
+	}
+	if killed == nil {
+		select { // it wrote the last bytes and ended before the reader saw what they were
+		case killed = <-e.failed:
+		default:
+		}
 	}
 	return killed, err
 }
@@ -121,21 +179,4 @@ func (e *execution) reap() error {
 	killGroup(e.child)
 	e.reaped = true
 	return finish()
-}
-
-// awaitReaders returns when all output was read, or soon.
-func (e *execution) awaitReaders() {
-	done := make(chan struct{})
-	go func() {
-		e.read.Wait()
-		close(done)
-	}()
-	late := time.NewTimer(outputPatience)
-	defer late.Stop()
-	select {
-	case <-done:
-	case <-late.C:
-	}
-	closeAll(e.outs) // ends the readers
-	<-done
 }

@@ -15,6 +15,7 @@ type Meta struct {
 	Attempt     int
 	MaxAttempts int
 	Headers     map[string]string // as WM_HEADER_<NAME>
+	Input       string            // the file its lines come from, when it is one
 }
 
 // environ is the environment the task adds. A NUL cannot be in a variable; it would make the start fail, so such a header is
@@ -26,6 +27,9 @@ func (m Meta) environ() []string {
 		"WM_QUEUE=" + m.Queue,
 		"WM_ATTEMPT=" + strconv.Itoa(m.Attempt),
 		"WM_MAX_ATTEMPTS=" + strconv.Itoa(m.MaxAttempts),
+	}
+	if m.Input != "" {
+		env = append(env, "WM_INPUT="+m.Input)
 	}
 	for _, name := range slices.Sorted(maps.Keys(m.Headers)) {
 		value, _, _ := strings.Cut(m.Headers[name], "\x00")
