@@ -29,9 +29,12 @@ type app struct {
 	log     *zap.Logger
 }
 
-const defaultRedis = "redis://127.0.0.1:6379"
+const (
+	defaultRedis  = "redis://127.0.0.1:6379"
+	defaultPrefix = "wm"
+)
 
-const rootLong = `Worker Machine runs background work on Redis Streams: fire and forget, call and wait, map.
+const rootLong = `Worker Machine runs background work on Redis Streams: fire and forget, call and wait, map and reduce.
 
 The Redis is named by --redis or by the variable REDIS_URL; without either it is ` + defaultRedis + `.
 Put a password into REDIS_URL rather than into --redis, where other users of the machine can see it:
@@ -51,6 +54,7 @@ const rootExample = `  worker-machine demo                                      
   worker-machine work --handle 'lines=xargs wc -l'             # a worker
   worker-machine call lines /etc/passwd                        # one task, and its result
   find . -name '*.go' | worker-machine map lines               # many
+  worker-machine mapreduce --local --input '*.txt' --map 'tr -s " " "\\n"' --reduce 'uniq -c'
   worker-machine stats`
 
 // root makes the command tree.
@@ -70,14 +74,14 @@ func (a *app) root() *cobra.Command {
 	root.SetVersionTemplate("worker-machine {{.Version}}\n")
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.redis, "redis", "", "URL of the Redis (default $REDIS_URL, or "+defaultRedis+")")
-	flags.StringVar(&a.prefix, "prefix", "wm", "what all keys in Redis begin with")
+	flags.StringVar(&a.prefix, "prefix", defaultPrefix, "what all keys in Redis begin with")
 	flags.StringVar(&a.logLevel, "log-level", "warn", "what to log to stderr: debug, info, warn, error")
 	flags.BoolVar(&a.json, "json", false, "print facts as JSON, one object a line; log as JSON too")
 	complete(root, "log-level", levels...)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	root.AddCommand(
 		a.demoCommand(), a.demoWorkerCommand(), a.devCommand(), a.workCommand(),
-		a.enqueueCommand(), a.callCommand(), a.mapCommand(),
+		a.enqueueCommand(), a.callCommand(), a.mapCommand(), a.mapreduceCommand(), a.runsCommand(),
 		a.statsCommand(), a.deadCommand(), a.versionCommand(),
 	)
 	root.InitDefaultHelpCmd()

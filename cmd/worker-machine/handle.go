@@ -59,7 +59,7 @@ func (a *app) parseHandles(f *workFlags) ([]program, error) {
 			programs = append(programs, one)
 		}
 	}
-	if len(f.handles) == 0 {
+	if len(f.handles) == 0 && !f.mapreduce {
 		errs = append(errs, usagef("--handle is missing: it says which program runs which function, as in --handle 'lines=xargs wc -l'"))
 	}
 	return programs, errors.Join(errs...)

@@ -30,6 +30,10 @@ type workFlags struct {
 	lease       time.Duration
 	backoffMin  time.Duration
 	backoffMax  time.Duration
+
+	mapreduce bool
+	programs  programFlags
+	roots     []string
 }
 
 const (
@@ -47,24 +51,31 @@ argument or a command. The program gets the variables PATH, LANG, LANGUAGE, LC_*
 --env, and WM_TASK_ID, WM_FUNCTION, WM_QUEUE, WM_ATTEMPT, WM_MAX_ATTEMPTS, and WM_HEADER_<NAME> for each header of the task. It runs
 in a process group of its own, which is killed as a whole on timeout, and when the program ends.
 
+With --mapreduce the worker takes tasks of worker-machine mapreduce, in one of two ways. Either --map, --reduce and --combine name the
+programs: only runs with exactly these are taken, from a queue that is named for them. Or --secret-file names a file with a secret of
+32 bytes or more, which others may not read: runs that were signed with the same one are taken, whatever their programs, from the
+queue ` + signedQueue + `. Nothing else that comes from Redis decides what runs. --root limits which files are read.
+
 ctrl-C or SIGTERM: nothing new is started, what runs gets --drain to end, and the rest goes to other workers at no cost of an
 attempt. A second ctrl-C kills what runs.`
 
 func (a *app) workCommand() *cobra.Command {
 	var f workFlags
 	cmd := &cobra.Command{
-		Use:   "work --handle NAME=PROGRAM",
+		Use:   "work {--handle NAME=PROGRAM | --mapreduce}",
 		Short: "Run a worker whose functions are programs",
 		Long:  workLong,
 		Example: `  worker-machine work --handle 'lines=xargs wc -l'
   worker-machine work --queue mail:3 --queue reports --handle 'send=sendmail -t' --handle 'report=python3 report.py'
   worker-machine work --queue images --concurrency 2 --timeout 5m --handle 'resize=convert - -resize 50% png:-'
-  worker-machine work --shell --handle 'top=sort | uniq -c | sort -rn | head'`,
+  worker-machine work --shell --handle 'top=sort | uniq -c | sort -rn | head'
+  worker-machine work --mapreduce --map 'tr -s " " "\\n"' --reduce 'uniq -c'
+  worker-machine work --mapreduce --secret-file /etc/worker-machine.secret --root /data`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.work(cmd.Context(), &f) },
 	}
 	flags := cmd.Flags()
-	flags.StringArrayVarP(&f.queues, "queue", "q", []string{stream.DefaultQueue}, "a queue to read, or queue:weight; may be repeated")
+	flags.StringArrayVarP(&f.queues, "queue", "q", nil, "a queue to read, or queue:weight; may be repeated (default: "+stream.DefaultQueue+", or that of --mapreduce)")
 	flags.BoolVar(&f.strict, "strict", false, "read the queues in their order: a later one only while those before are empty")
 	flags.StringArrayVar(&f.handles, "handle", nil, "a function and its program, name=program args; may be repeated")
 	flags.BoolVar(&f.shell, "shell", false, "let sh -c run the programs")
@@ -78,17 +89,23 @@ func (a *app) workCommand() *cobra.Command {
 	flags.DurationVar(&f.lease, "lease", 0, "how long this worker keeps its tasks when it is cut off from Redis (default 10s)")
 	flags.DurationVar(&f.backoffMin, "backoff-min", 0, "upper bound of the wait before the second attempt (default 1s)")
 	flags.DurationVar(&f.backoffMax, "backoff-max", 0, "upper bound of the wait before later attempts (default 10m)")
+	flags.BoolVar(&f.mapreduce, "mapreduce", false, "run tasks of worker-machine mapreduce; see --map and --secret-file")
+	flags.StringArrayVar(&f.roots, "root", nil, "map tasks read files in this directory only; may be repeated (default: any file)")
+	f.programs.register(cmd)
 	_ = cmd.RegisterFlagCompletionFunc("queue", cobra.NoFileCompletions)
 	_ = cmd.MarkFlagDirname("dir")
+	_ = cmd.MarkFlagDirname("root")
 	return cmd
 }
 
 func (a *app) work(ctx context.Context, f *workFlags) error {
 	queues, err := parseQueues(f.queues)
 	programs, handleErr := a.parseHandles(f)
-	if err := errors.Join(err, handleErr); err != nil {
+	crowd, crowdErr := a.newCrowd(f)
+	if err := errors.Join(err, handleErr, crowdErr); err != nil {
 		return err
 	}
+	queues = crowd.queues(f, queues)
 	if f.maxOutput < 1 {
 		return usagef("--max-output: at least 1")
 	}
@@ -109,6 +126,7 @@ func (a *app) work(ctx context.Context, f *workFlags) error {
 		group.HandleRaw(worker, p.function, p.handler(quitOf(ctx)))
 		names[i] = p.function
 	}
+	names = append(names, crowd.handle(worker, target.store, quitOf(ctx))...)
 	return a.runWorker(ctx, worker, func(ctx context.Context) {
 		if awaitLease(ctx, target.store, queues, worker.Name()) == nil {
 			a.note("ready: worker %s on %s runs %s", worker.Name(), queueList(queues), strings.Join(names, ", "))
