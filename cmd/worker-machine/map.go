@@ -99,8 +99,8 @@ func (f *mapFlags) check(retriesGiven bool) (err error) {
 		return usagef("--window: at least 1")
 	case f.failAfter < 0:
 		return usagef("--fail-after: at least 1")
-	case f.progress != "auto" && f.progress != "always" && f.progress != "never":
-		return usagef("--progress: auto, always or never")
+	case checkProgress(f.progress) != nil:
+		return checkProgress(f.progress)
 	case f.resume && f.joblog == "":
 		return usagef("--resume: name the file that knows what is done with --joblog FILE")
 	case retriesGiven && f.retries < 1:

@@ -44,7 +44,7 @@ const mapreduceLong = `Run a map program on parts of files, and a reduce program
 
 The map program reads lines and prints lines of a key, a tab and a value. All lines of a key come to the same reduce program, on its
 standard input, sorted by key; what it prints is the result, printed here by key, or with --output written to files. A line without
-a tab is a key with an empty value. Lines end with a newline; CR, NUL and whatever else is in them stays as it is. A combine program, often
+a tab is all key. Lines end with a newline; CR, NUL and whatever else is in them stays as it is. A combine program, often
 the reduce program itself (--combine-reduce), is run on what one map task printed, so that less has to be sent. Programs are not
 started for parts and partitions without lines. $WM_INPUT is the file of a map task that reads only one, as all do with --per-file.
 
@@ -110,29 +110,47 @@ func (f *reduceFlags) registerPlace(cmd *cobra.Command) {
 
 // check reports what is wrong with the flags, all of it at once.
 func (f *reduceFlags) check() error {
-	var errs []error
+	errs := []error{f.programs.check(), f.checkPlace(), checkProgress(f.progress)}
 	report := func(wrong bool, text string) {
 		if wrong {
 			errs = append(errs, usagef("%s", text))
 		}
 	}
-	if err := f.programs.check(); err != nil {
-		errs = append(errs, err)
-	}
 	report(len(f.inputs) == 0, "--input is missing: name files, a pattern in quotes, or - for stdin")
 	report(f.partitions < 1 || f.partitions > 1024, "--partitions: 1 to 1024")
-	report(f.progress != "auto" && f.progress != "always" && f.progress != "never", "--progress: auto, always or never")
 	report(f.maxAttempts < 1, "--max-attempts: at least 1")
-	report(f.timeout < 0 || f.within < 0 || f.tolerate < 0 || f.concurrency < 0, "--timeout, --within, --tolerate and --concurrency cannot be less than nothing")
+	report(min(f.timeout, f.within) < 0 || min(f.tolerate, f.concurrency) < 0, "--timeout, --within, --tolerate and --concurrency cannot be less than nothing")
 	report(f.detach && f.output != "", "--detach: --output is for whoever reads the result; give it to worker-machine runs resume")
-	report(!f.local && (len(f.env) > 0 || f.dir != "" || f.concurrency > 0), "--env, --dir and --concurrency are for --local; give them to worker-machine work")
-	report((f.ship || f.stdin()) && int64(f.split) > programs.MostShipped, "--split: what is sent along goes in parts of 4MiB at most")
-	if f.queue != "" {
-		if err := wire.CheckName("queue", f.queue); err != nil {
-			errs = append(errs, usagef("--queue: %w", err))
-		}
-	}
 	return errors.Join(errs...)
+}
+
+// checkPlace reports what does not go where it runs.
+func (f *reduceFlags) checkPlace() error {
+	if !f.local && (len(f.env) > 0 || f.dir != "" || f.concurrency > 0) {
+		return usagef("--env, --dir and --concurrency are for --local; give them to worker-machine work")
+	}
+	if (f.ship || f.stdin()) && int64(f.split) > programs.MostShipped {
+		return usagef("--split: what is sent along goes in parts of 4MiB at most")
+	}
+	return checkQueue(f.queue)
+}
+
+// checkQueue reports a name that no queue has; empty is the default.
+func checkQueue(queue string) error {
+	if queue == "" {
+		return nil
+	}
+	if err := wire.CheckName("queue", queue); err != nil {
+		return usagef("--queue: %w", err)
+	}
+	return nil
+}
+
+func checkProgress(wanted string) error {
+	if wanted != "auto" && wanted != "always" && wanted != "never" {
+		return usagef("--progress: auto, always or never")
+	}
+	return nil
 }
 
 // stdin tells whether the lines come from there.

@@ -10,7 +10,9 @@ import (
 
 	"github.com/athoune/worker-machine/cmd/worker-machine/internal/census"
 	"github.com/athoune/worker-machine/cmd/worker-machine/internal/programs"
+	"github.com/athoune/worker-machine/internal/wire"
 	"github.com/athoune/worker-machine/mapreduce"
+	"github.com/athoune/worker-machine/reclaim"
 	"github.com/athoune/worker-machine/stream"
 )
 
@@ -168,7 +170,9 @@ const lookEvery = 200 * time.Millisecond
 
 // await shows how far a run is, and prints its results.
 func (l *launch) await(ctx context.Context, run *mapreduce.Run[string, []byte], progress string, out *sink) error {
-	w := &watcher{launch: l, run: run, bars: l.app.newPhases(progress)}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	w := &watcher{launch: l, run: run, bars: l.app.newPhases(progress), giveUp: cancel}
 	stop := w.start(ctx)
 	defer stop()
 	began := time.Now()
@@ -193,16 +197,19 @@ func (l *launch) await(ctx context.Context, run *mapreduce.Run[string, []byte], 
 
 // failed says what became of a run whose results did not come.
 func (l *launch) failed(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
+	if stray := new(strayError); errors.As(context.Cause(ctx), &stray) {
+		err = stray
+	} else if ctx.Err() != nil {
 		return fmt.Errorf("%w.\nRun %s goes on; come back with: worker-machine runs resume %[2]s, or end it with: worker-machine runs cancel %[2]s", context.Cause(ctx), l.id)
 	}
 	text := taskText(err)
-	var failed *mapreduce.RunError
 	switch {
 	case errors.Is(err, mapreduce.ErrTooMuchData):
 		return fmt.Errorf("%w.\nLess is sent with --combine; or allow more with --limit", text)
-	case errors.As(err, &failed) && isAny(err.Error(), "unknown function"):
-		return fmt.Errorf("%w.\nA worker of queue %s does not have the programs; all of its workers should be: %s", text, l.queue, l.app.workCommandFor(l.note.Spec, l.secret, l.queue))
+	case isAny(err.Error(), wire.ReasonUnknown):
+		return fmt.Errorf("%w.\nA worker of queue %s does not have the programs; all of its workers should be: %s\n"+
+			"Then either: worker-machine dead replay --queue %[2]s --all; worker-machine runs resume %[4]s\n"+
+			"or end it:   worker-machine runs cancel %[4]s", text, l.queue, l.app.workCommandFor(l.note.Spec, l.secret, l.queue), l.id)
 	}
 	return text
 }
@@ -215,6 +222,15 @@ type watcher struct {
 	last mapreduce.RunProgress
 
 	lonely bool // told
+	giveUp context.CancelCauseFunc
+}
+
+// strayError says that tasks of the run went to a worker that does not have their programs. Whoever was to notice that may be one of them.
+type strayError struct{ letter reclaim.DeadLetter }
+
+// Error tells of the dead letter.
+func (e *strayError) Error() string {
+	return fmt.Sprintf("task %s of the run is a dead letter: %s: %s", e.letter.TaskID, e.letter.Reason, e.letter.Error)
 }
 
 // start begins to look; the function it returns ends that, and may be called again.
@@ -235,13 +251,16 @@ func (w *watcher) start(ctx context.Context) (stop func()) {
 func (w *watcher) watch(ctx context.Context) {
 	again := time.NewTicker(lookEvery)
 	defer again.Stop()
-	for began := time.Now(); ; {
+	next, wait := time.Now().Add(hintPatience), hintPatience
+	for {
 		if p, err := w.run.Progress(ctx); err == nil {
 			w.last = p
 			w.show(p)
 		}
-		if !w.lonely && time.Since(began) > hintPatience {
+		if time.Now().After(next) {
 			w.hint(ctx)
+			wait = min(2*wait, hintSeldom)
+			next = time.Now().Add(wait)
 		}
 		select {
 		case <-ctx.Done():
@@ -262,15 +281,33 @@ func (w *watcher) show(p mapreduce.RunProgress) {
 	}
 }
 
-// hint tells once how to start a worker when there is none.
+// hint tells once how to start a worker when there is none, and gives up when those there are have other programs.
 func (w *watcher) hint(ctx context.Context) {
 	if !w.target.trouble.calm(returnOfCrew) {
 		return
 	}
-	if n, err := census.Workers(ctx, w.target.store, w.queue); err != nil || n > 0 {
-		return
+	switch n, err := census.Workers(ctx, w.target.store, w.queue); {
+	case err != nil:
+	case n > 0:
+		w.seekStray(ctx)
+	case !w.lonely:
+		w.lonely = true
+		w.bars.hide()
+		w.app.note("no worker has the programs of this run yet; start one: %s", w.app.workCommandFor(w.note.Spec, w.secret, w.queue))
 	}
-	w.lonely = true
-	w.bars.hide()
-	w.app.note("no worker has the programs of this run yet; start one: %s", w.app.workCommandFor(w.note.Spec, w.secret, w.queue))
+}
+
+const strayLetters = 100 // dead letters that are looked at
+
+func (w *watcher) seekStray(ctx context.Context) {
+	n := 0
+	for letter, err := range reclaim.List(ctx, w.target.store, w.queue, reclaim.NewestFirst()) {
+		if n++; err != nil || n > strayLetters {
+			return
+		}
+		if letter.Reason == wire.ReasonUnknown && letter.Headers[programs.RunHeader] == w.id {
+			w.giveUp(&strayError{letter})
+			return
+		}
+	}
 }

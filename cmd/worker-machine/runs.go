@@ -94,8 +94,8 @@ changed since are an error. A signed run wants its secret for that. Reading the 
   worker-machine runs resume --output result 01M842GNH5PAD9BP9VDYDARKF0`,
 		Args: runID,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if progress != "auto" && progress != "always" && progress != "never" {
-				return usagef("--progress: auto, always or never")
+			if err := checkProgress(progress); err != nil {
+				return err
 			}
 			return a.resumeRun(cmd.Context(), args[0], &f, progress, output)
 		},
@@ -139,31 +139,22 @@ func runRecordOf(r mapreduce.RunInfo) runRecord {
 }
 
 func (a *app) listRuns(ctx context.Context, queue string) error {
-	if queue != "" {
-		if err := wire.CheckName("queue", queue); err != nil {
-			return usagef("--queue: %w", err)
-		}
+	if err := checkQueue(queue); err != nil {
+		return err
 	}
 	target, err := a.connect(ctx)
 	if err != nil {
 		return err
 	}
 	defer target.Close()
-	queues := []string{queue}
-	if queue == "" {
-		if queues, err = target.store.Queues(ctx); err != nil {
-			return err
-		}
+	runs, err := allRuns(ctx, target, queue)
+	if err != nil {
+		return err
 	}
-	var runs []mapreduce.RunInfo
-	for _, name := range queues {
-		found, err := mapreduce.Runs(ctx, target.store, name)
-		if err != nil {
-			return err
-		}
-		runs = append(runs, found...)
+	if len(runs) == 0 && !a.json {
+		a.note("no runs")
+		return nil
 	}
-	slices.SortStableFunc(runs, func(a, b mapreduce.RunInfo) int { return b.Started.Compare(a.Started) })
 	rows := make([][]string, 0, len(runs))
 	for _, r := range runs {
 		if a.json {
@@ -177,14 +168,29 @@ func (a *app) listRuns(ctx context.Context, queue string) error {
 			ageText(r.Elapsed), plain.Short(noteText(r.Note), 60),
 		})
 	}
-	switch {
-	case a.json:
-		return nil
-	case len(rows) == 0:
-		a.note("no runs")
+	if a.json {
 		return nil
 	}
 	return plain.Table(a.stdout, []string{"id", "job", "state", "map", "reduce", "age", "note"}, rows)
+}
+
+// allRuns are those of a queue, or of all queues, the latest first.
+func allRuns(ctx context.Context, target *connection, queue string) (runs []mapreduce.RunInfo, err error) {
+	queues := []string{queue}
+	if queue == "" {
+		if queues, err = target.store.Queues(ctx); err != nil {
+			return nil, err
+		}
+	}
+	for _, name := range queues {
+		found, err := mapreduce.Runs(ctx, target.store, name)
+		if err != nil {
+			return nil, err
+		}
+		runs = append(runs, found...)
+	}
+	slices.SortStableFunc(runs, func(a, b mapreduce.RunInfo) int { return b.Started.Compare(a.Started) })
+	return runs, nil
 }
 
 func stateText(r mapreduce.RunInfo) string {

@@ -17,7 +17,7 @@ type combiner struct {
 	set  *Set
 	ctx  context.Context // of the map task
 	meta execute.Meta
-	emit func(key, value []byte) error
+	emit func(key, rest []byte) error
 
 	text  []byte // lines
 	lines []line
@@ -56,8 +56,7 @@ func (c *combiner) flush() error {
 
 func (c *combiner) write(w io.Writer) error {
 	for _, l := range c.lines {
-		key, value := pair(c.text[l.begin:l.end])
-		if err := writePair(w, key, value); err != nil {
+		if err := writePair(w, c.text[l.begin:l.key], c.text[l.key:l.end]); err != nil {
 			return err
 		}
 	}

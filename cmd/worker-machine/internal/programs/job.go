@@ -22,7 +22,7 @@ const (
 // Name is the name of the job of these programs.
 func (s Spec) Name() string { return namePrefix + s.Fingerprint() }
 
-// Job is a map/reduce job of programs: keys, and what follows them in the lines of the reduce program, tab included.
+// Job is a map/reduce job of programs: keys, and what follows them in a line, tab included.
 type Job = mapreduce.Job[Split, string, []byte, []byte]
 
 // RunHeader names the header of a task with the ID of its run.
@@ -52,8 +52,8 @@ func NewJob(name, queue string, find Finder, quit context.Context) *Job {
 			return err
 		}
 		return watched(ctx, func(ctx context.Context) error {
-			return set.runMap(ctx, metaOf(ctx), split, func(key, value []byte) error {
-				emit(string(key), value)
+			return set.runMap(ctx, metaOf(ctx), split, func(key, rest []byte) error {
+				emit(string(key), rest)
 				return nil
 			})
 		})

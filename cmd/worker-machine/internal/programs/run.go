@@ -9,15 +9,17 @@ import (
 	"github.com/athoune/worker-machine/cmd/worker-machine/internal/execute"
 )
 
-// pair splits a line at its first tab. A line without one is all key, and its value is empty.
-func pair(line []byte) (key, value []byte) {
-	key, value, _ = bytes.Cut(line, []byte("\t"))
-	return key, value
+// pair splits a line before its first tab. A line without one is all key.
+func pair(line []byte) (key, rest []byte) {
+	if i := bytes.IndexByte(line, '\t'); i >= 0 {
+		return line[:i], line[i:]
+	}
+	return line, nil
 }
 
-// writePair is the reverse of pair.
-func writePair(w io.Writer, key, value []byte) error {
-	for _, part := range [][]byte{key, tab, value, newline} {
+// writePair is the reverse of pair, with a newline.
+func writePair(w io.Writer, key, rest []byte) error {
+	for _, part := range [][]byte{key, rest, newline} {
 		if _, err := w.Write(part); err != nil {
 			return err
 		}
@@ -25,11 +27,11 @@ func writePair(w io.Writer, key, value []byte) error {
 	return nil
 }
 
-var tab, newline = []byte("\t"), []byte("\n")
+var newline = []byte("\n")
 
 // runMap runs the map program on the lines of a split, and the combine program on what it prints. A split without lines starts no
 // program.
-func (s *Set) runMap(ctx context.Context, meta execute.Meta, split Split, emit func(key, value []byte) error) error {
+func (s *Set) runMap(ctx context.Context, meta execute.Meta, split Split, emit func(key, rest []byte) error) error {
 	lines := newReader(s.Files, split)
 	defer lines.close()
 	if more, err := lines.more(); !more || err != nil {
@@ -57,8 +59,8 @@ func (s *Set) runReduce(ctx context.Context, meta execute.Meta, groups iter.Seq2
 	}
 	feed := func(w io.Writer) error {
 		for ; ok; key, values, ok = next() {
-			for value := range values {
-				if err := writePair(w, []byte(key), value); err != nil {
+			for rest := range values {
+				if err := writePair(w, []byte(key), rest); err != nil {
 					return err
 				}
 			}
@@ -66,7 +68,6 @@ func (s *Set) runReduce(ctx context.Context, meta execute.Meta, groups iter.Seq2
 		return nil
 	}
 	return s.reducer.Stream(ctx, meta, feed, func(line []byte) error {
-		key, _ := pair(line)
-		return emit(key, line[len(key):])
+		return emit(pair(line))
 	})
 }
