@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -9,8 +10,11 @@ import (
 	"strings"
 	"testing"
 
+	"go.uber.org/zap"
+
+	"github.com/athoune/worker-machine/cmd/worker-machine/internal/programs"
 	"github.com/athoune/worker-machine/internal/redistest"
-	"github.com/athoune/worker-machine/mapreduce"
+	"github.com/athoune/worker-machine/stream"
 )
 
 // The programs of a word count.
@@ -246,35 +250,77 @@ func TestFailuresOfRuns(t *testing.T) {
 	wantAll(t, errs, "lies outside of what this worker reads; allow it with --root")
 }
 
-// TestASubmitThatWasKilledGoesOn kills the command with kill -9 while it stores its inputs, and goes on with them.
-func TestASubmitThatWasKilledGoesOn(t *testing.T) {
+// TestAnInterruptedSubmitGoesOn ends a submit when a part of its inputs is stored, and goes on with it from another process.
+func TestAnInterruptedSubmitGoesOn(t *testing.T) {
 	t.Parallel()
-	path, lines := filepath.Join(t.TempDir(), "lines"), 100
-	var b strings.Builder
-	for i := range lines {
-		fmt.Fprintf(&b, "%0400d\n", i)
-	}
-	if err := os.WriteFile(path, []byte(b.String()), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	dir, _, want := corpus(t, 4)
 	c := newConsole(t)
-	args := []string{"--map", "cat", "--reduce", "cat", "--split", "1", "--input", path, "--partitions", "2"} // a map task for each byte
-	cmd, _, _ := c.process(append([]string{"mapreduce"}, args...)...)
-	var record runRecord
-	redistest.Eventually(t, patience, func() bool {
-		out := c.must("", "runs", "--json")
-		return out != "" && json.Unmarshal([]byte(out), &record) == nil && record.Maps > 0
-	}, "some inputs are stored")
-	if err := cmd.Process.Kill(); err != nil {
+	ctx, cancel := context.WithCancel(t.Context())
+	a := &app{env: c.env, stderr: newTranscript(), prefix: defaultPrefix, log: zap.NewNop()}
+	target, client, hangUp, err := a.dial(ctx)
+	if err != nil {
 		t.Fatal(err)
 	}
-	_ = cmd.Wait()
-	if err := json.Unmarshal([]byte(c.must("", "runs", "show", "--json", record.ID)), &record); err != nil || record.State != mapreduce.RunOpen {
-		t.Fatalf("it was killed too late: %+v, %v", record, err)
+	defer hangUp()
+	f := reduceFlags{inputs: []string{dir + "/*.txt"}, split: 200}
+	f.programs.spec = programs.Spec{Map: wordsMap, Reduce: wordsReduce, Shell: true}
+	l := &launch{app: a, target: target, client: client, id: stream.NewID(), queue: queueOf(f.programs.spec, nil)}
+	l.note = programs.Description{Spec: f.programs.spec, Inputs: f.inputs, Split: int64(f.split), Attempts: 4}
+	l.newJob(ctx, jobName(l.note.Spec, nil), 5)
+	paths, err := expand(f.inputs)
+	if err != nil {
+		t.Fatal(err)
 	}
-	c.work("--mapreduce", "--map", "cat", "--reduce", "cat")
-	if got := c.must("", "runs", "resume", record.ID); got != b.String() {
-		t.Errorf("got %d bytes, want %d", len(got), b.Len())
+	splits, _, err := f.splits(nil, paths)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = l.submit(ctx, func(yield func(programs.Split, error) bool) {
+		n := 0
+		for split := range splits {
+			if n++; n == 5 {
+				redistest.Eventually(t, patience, func() bool { return strings.Contains(c.must("", "runs", "--json"), `"maps":3,`) }, "some inputs are stored")
+				cancel()
+				yield(split, ctx.Err())
+				return
+			}
+			if !yield(split, nil) {
+				return
+			}
+		}
+	})
+	if err == nil || !strings.Contains(err.Error(), "go on with: worker-machine runs resume "+l.id) {
+		t.Errorf("got %v", err)
+	}
+	wantAll(t, c.must("", "runs"), l.id, "open", "0/3")
+	c.work(workFlagsFor()...)
+	if got := c.must("", "runs", "resume", l.id); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+// TestARunOutlivesItsCommand kills the command that waits with kill -9.
+func TestARunOutlivesItsCommand(t *testing.T) {
+	t.Parallel()
+	dir, text, want := corpus(t, 2)
+	c := newConsole(t)
+	for _, args := range [][]string{{"--input", dir + "/*.txt"}, {"--input", "-"}} {
+		cmd, _, stderr := c.processOf(strings.NewReader(text), mapreduceArgs(args...)...)
+		stderr.await(t, "run 01")
+		if err := cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		_ = cmd.Wait()
+	}
+	c.work(workFlagsFor()...)
+	for line := range strings.Lines(c.must("", "runs", "--json")) {
+		var record runRecord
+		if err := json.Unmarshal([]byte(line), &record); err != nil {
+			t.Fatal(err)
+		}
+		if got := c.must("", "runs", "resume", record.ID); got != want {
+			t.Errorf("got\n%s\nwant\n%s", got, want)
+		}
 	}
 }
 
