@@ -7,5 +7,13 @@
 //	if err := batch.Err(); err != nil { ... }
 //
 // [Reduce] folds the results into one value instead of ranging over them. A batch survives the loss of workers, connections and
-// of everything in Redis, as long as its caller lives.
+// of everything in Redis, as long as its caller lives; with [Durable] it survives its caller too.
+//
+// A [Job] groups by key: map tasks, a shuffle through Redis, and reduce tasks, all on the workers. It needs nobody who waits for it.
+//
+//	var WordCount = mapreduce.New("wordcount", eachWord, addUp)
+//
+//	WordCount.Handle(worker)                         // on the workers
+//	run, err := WordCount.Submit(ctx, client, texts) // anywhere
+//	for pair, err := range run.Results(ctx) { ... }  // keys in order
 package mapreduce
