@@ -437,6 +437,30 @@ func TestBatchSharesAContext(t *testing.T) {
 	})
 }
 
+// Inputs that return because the context ended are not all there were to be, also when nothing of the batch is out.
+func TestInputsThatEndWithTheContextLeaveItsError(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	startWorker(t, server, nil)
+	client := newClient(t, server, stream.ClientConfig{})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	delivered := make(chan struct{})
+	inputs := func(yield func(int) bool) {
+		yield(1)
+		<-delivered
+		cancel()
+	}
+	batch := mapreduce.Map(ctx, client, square, inputs)
+	for range batch.Results() {
+		close(delivered)
+		<-ctx.Done()
+	}
+	if err := batch.Err(); !errors.Is(err, context.Canceled) {
+		t.Errorf("the batch ended with %v", err)
+	}
+}
+
 func TestBatchThatOnlySharesEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

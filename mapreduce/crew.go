@@ -117,7 +117,9 @@ func (b *Batch[In, Out]) feed(ctx context.Context) {
 			return
 		}
 	}
-	b.flow.finish()
+	if ctx.Err() == nil && b.ctx.Err() == nil { // otherwise that is why they ended, and more were to come
+		b.flow.finish()
+	}
 }
 
 // send sends the tasks: the first at once, and then each time those that came while the last send was on its way.
