@@ -15,7 +15,8 @@ import (
 )
 
 // Handle makes a worker run the map and reduce tasks of the job, and tend its runs. What is wrong with the job is returned by the
-// worker's Run. A task holds up to twice Job.Memory, so a worker up to that times its Concurrency.
+// worker's Run. A task holds up to twice Job.Memory, so a worker up to that times its Concurrency. All workers of the queue should handle the
+// job: one that does not know it costs each task that it gets an attempt.
 func (j *Job[In, K, V, Out]) Handle(w *group.Worker) {
 	full, err := j.filled()
 	if err != nil {

@@ -120,15 +120,38 @@ func TestTasksThatRunTwiceAtOnceCountOnce(t *testing.T) {
 	both.Add(2)
 	var calls atomic.Int32
 	var id string
+	var last atomic.Bool
+	checked := make(chan struct{})
 	job := wordCount(withMap(func(ctx context.Context, line string) error {
 		switch {
 		case line == "w0 common w0" && calls.Add(1) <= 2: // both executions of the first task are alive at the same time
 			both.Done()
 			both.Wait()
-		case line == "w14 common w4": // the last task ends when all others are decided: one that counts twice would end the phase
+		case line == "w14 common w4" && !last.CompareAndSwap(false, true):
+			<-checked
+		case line == "w14 common w4":
+			defer close(checked)
+			// It ends when all others have: one that counts twice would end the phase. Two executions of it are left.
 			redistest.Eventually(t, 10*time.Second, func() bool {
-				return ctx.Err() != nil || admin.HGet(ctx, "wm:{numbers}:run:"+id, "maps").Val() >= "4"
-			}, "the others are decided")
+				left := 0
+				for _, entry := range admin.XRange(ctx, "wm:{numbers}:tasks", "-", "+").Val() {
+					if text, _ := entry.Values["v1"].(string); strings.Contains(text, " words.map ") {
+						left++
+					}
+				}
+				return left == 2
+			}, "the others have ended")
+			executions := map[string]bool{}
+			for p := range 4 {
+				for _, field := range admin.HKeys(ctx, fmt.Sprintf("wm:{numbers/%s/%d}:shuffle", id, p)).Val() {
+					if split, rest, _ := strings.Cut(field, "."); split == "0" {
+						executions[rest[:26]] = true
+					}
+				}
+			}
+			if len(executions) != 1 {
+				t.Errorf("segments of the first task are of the executions %v", executions)
+			}
 		}
 		return nil
 	}))
