@@ -23,7 +23,7 @@ var layers = [][]string{
 	{"mapreduce"},
 	{"inspect"},
 	{"web"},
-	{"cmd/worker-machine", "integration", "examples/shout"},
+	{"cmd/worker-machine", "integration", "examples"},
 }
 
 // testSupport holds the packages that only test files import. They are in no layer: they import none of the others.
