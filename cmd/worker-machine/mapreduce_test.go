@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 
 	"github.com/athoune/worker-machine/cmd/worker-machine/internal/programs"
@@ -366,6 +367,28 @@ func TestSignedRuns(t *testing.T) {
 	wantAll(t, errs, "A worker of queue mapreduce does not have the programs; all of its workers should be: worker-machine work --mapreduce --map")
 	if _, err := os.Stat(mark); err == nil {
 		t.Error("a program ran that nobody signed")
+	}
+	// Somebody who can write to Redis puts other programs into a run that was signed.
+	c2 := newConsole(t)
+	id := strings.TrimSpace(c2.must("", mapreduceArgs("--input", dir+"/*.txt", "--secret-file", same, "--detach")...))
+	options, err := redis.ParseURL(strings.TrimPrefix(c2.env[1], "REDIS_URL="))
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := redis.NewClient(options)
+	defer client.Close()
+	forged := programs.Description{Spec: programs.Spec{Map: "touch " + mark, Reduce: "cat"}}
+	if err := client.HSet(t.Context(), "wm:{mapreduce}:run:"+id, "note", forged.Text()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	c2.work("--mapreduce", "--secret-file", mine)
+	_, errs, code = c2.run("", "runs", "resume", id)
+	if code != exitFailed {
+		t.Errorf("a forged run: exit code %d", code)
+	}
+	wantAll(t, errs, "it is not signed with the secret of this worker", `programs "touch `)
+	if _, err := os.Stat(mark); err == nil {
+		t.Error("a forged program ran")
 	}
 	for name, test := range map[string]struct{ path, want string }{
 		"short":    {secretFile(t, strings.Repeat("x", 31)+"\n\n", 0o600), "holds a secret of 31 bytes"},

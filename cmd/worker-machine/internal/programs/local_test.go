@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -153,6 +154,19 @@ func TestWhatDoesNotFitIntoMemory(t *testing.T) {
 	cut := programs.CutConfig{Split: 100_000}
 	got, err := local(t, newSet(t, spec), programs.Cut(write(t, b.String()), cut), programs.LocalConfig{Partitions: 1, Memory: 1 << 20, Dir: t.TempDir()})
 	if err != nil || got != "200000\t19999900000\n" {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+// TestValuesComeByTheNumberOfTheirSplit has the first task end last.
+func TestValuesComeByTheNumberOfTheirSplit(t *testing.T) {
+	t.Parallel()
+	gate := filepath.Join(t.TempDir(), "gate")
+	spec := programs.Spec{Shell: true, Reduce: "cat", Map: fmt.Sprintf(
+		`read -r line; case "$line" in *1) until test -e %[1]s; do sleep 0.01; done;; *4) touch %[1]s;; esac; echo "$line"`, gate)}
+	text := "k\t1\nk\t2\nk\t3\nk\t4\n"
+	got, err := local(t, newSet(t, spec), programs.Cut(write(t, text), programs.CutConfig{Split: 4}), programs.LocalConfig{Concurrency: 2, Partitions: 2})
+	if err != nil || got != text {
 		t.Errorf("got %q, %v", got, err)
 	}
 }
