@@ -45,7 +45,7 @@ const mapreduceLong = `Run a map program on parts of files, and a reduce program
 The map program reads lines and prints lines of a key, a tab and a value. All lines of a key come to the same reduce program, on its
 standard input, sorted by key; what it prints is the result, printed here by key, or with --output written to files. A line without
 a tab is all key. Lines end with a newline; CR, NUL and whatever else is in them stays as it is. A combine program, often
-the reduce program itself (--combine-reduce), is run on what one map task printed, so that less has to be sent. Programs are not
+the reduce program itself (--combine), is run on what one map task printed, so that less has to be sent. Programs are not
 started for parts and partitions without lines. $WM_INPUT is the file of a map task that reads only one, as all do with --per-file.
 
 Files are cut at line ends into parts of about --split bytes, small files share one. --input takes patterns with *, ?, [a-z] and **
@@ -64,10 +64,10 @@ func (a *app) mapreduceCommand() *cobra.Command {
 		Short: "Run map and reduce programs on files",
 		Long:  mapreduceLong,
 		Example: `  worker-machine mapreduce --local --input '*.txt' --shell --map "tr -cs A-Za-z '\n'" --reduce 'uniq -c'
-  worker-machine mapreduce --input '/data/logs/**/*.log' --map 'awk -f hosts.awk' --reduce 'awk -f sum.awk' --combine-reduce
+  worker-machine mapreduce --input '/data/logs/**/*.log' --map 'awk -f hosts.awk' --reduce 'awk -f sum.awk' --combine
   zcat big.gz | worker-machine mapreduce --input - --map 'python3 map.py' --reduce 'python3 reduce.py' --output result
   worker-machine mapreduce --input '/data/*.csv' --map ./map --reduce ./reduce --secret-file ~/.wm-secret --detach`,
-		Args: noArgs,
+		Args: programArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.mapreduce(cmd.Context(), &f) },
 	}
 	flags := cmd.Flags()

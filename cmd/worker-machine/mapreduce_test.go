@@ -63,7 +63,7 @@ func TestMapreduceLocal(t *testing.T) {
 	for name, args := range map[string][]string{
 		"as it is":      {"--input", dir + "/*.txt"},
 		"below":         {"--input", filepath.Dir(dir) + "/**/*.txt"},
-		"small splits":  {"--input", dir + "/*", "--split", "100", "--combine-reduce"},
+		"small splits":  {"--input", dir + "/*", "--split", "100", "--combine"},
 		"one partition": {"--input", dir + "/*.txt", "--partitions", "1", "--per-file", "-c", "1"},
 		"stdin":         {"--input", "-", "--split", "1k"},
 	} {
@@ -124,7 +124,7 @@ func TestMapreduceFailures(t *testing.T) {
 		"split":               {[]string{"--input", dir + "/*", "--map", "cat", "--reduce", "cat", "--split", "big"}, exitUsage, "64KiB, 8MiB or 1GiB"},
 		"split of stdin":      {[]string{"--input", "-", "--map", "cat", "--reduce", "cat", "--split", "8MiB"}, exitUsage, "4MiB at most"},
 		"partitions":          {[]string{"--input", dir + "/*", "--map", "cat", "--reduce", "cat", "--partitions", "0"}, exitUsage, "--partitions: 1 to 1024"},
-		"two combines":        {[]string{"--input", "-", "--map", "cat", "--reduce", "cat", "--combine", "cat", "--combine-reduce"}, exitUsage, "combine combine-reduce"},
+		"combine without =":   {[]string{"--input", "-", "--map", "cat", "--reduce", "cat", "--combine", "sort -u"}, exitUsage, "write --combine='sort -u', or --combine alone for the reduce program"},
 		"local with a queue":  {[]string{"--queue", "q", "--input", "-", "--map", "cat", "--reduce", "cat"}, exitUsage, "local queue"},
 		"output with --json":  {[]string{"--json", "--output", out, "--input", dir + "/*", "--map", "cat", "--reduce", "cat"}, exitUsage, "leave --json away"},
 		"nowhere for outputs": {[]string{"--output", dir + "/no/where", "--input", dir + "/*", "--map", "cat", "--reduce", "cat"}, exitFailed, "--output: "},
@@ -185,7 +185,7 @@ func TestRunsGoOnAlone(t *testing.T) {
 	t.Parallel()
 	dir, _, want := corpus(t, 3)
 	c := newConsole(t)
-	id := strings.TrimSpace(c.must("", mapreduceArgs("--input", dir+"/*.txt", "--detach", "--combine-reduce")...))
+	id := strings.TrimSpace(c.must("", mapreduceArgs("--input", dir+"/*.txt", "--detach", "--combine")...))
 	wantAll(t, c.must("", "runs"), id, "mapping", "0/1", "0/16", "tr -cs")
 	wantAll(t, c.must("", "runs", "show", id), "state     mapping", "0 of 1 tasks", dir+"/*.txt", "awk -F")
 	var record runRecord
@@ -199,7 +199,7 @@ func TestRunsGoOnAlone(t *testing.T) {
 		t.Errorf("exit code %d after ctrl-C", code)
 	}
 	wantAll(t, s.stderr.String(), "interrupted.\nRun "+id+" goes on; come back with: worker-machine runs resume "+id)
-	c.work(workFlagsFor("--combine-reduce")...)
+	c.work(workFlagsFor("--combine")...)
 	if got := c.must("", "runs", "resume", id); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}

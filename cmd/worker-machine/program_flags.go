@@ -13,28 +13,37 @@ import (
 
 // programFlags name the programs of map/reduce jobs, for those who submit and for workers.
 type programFlags struct {
-	spec          programs.Spec
-	combineReduce bool
-	secretFile    string
+	spec       programs.Spec
+	secretFile string
 }
 
-const signedQueue = "mapreduce" // of runs whose programs come along
+const (
+	signedQueue   = "mapreduce"          // of runs whose programs come along
+	combineReduce = "the reduce program" // what --combine says without a program
+)
 
 // register adds the flags but for --shell, which work has already.
 func (f *programFlags) register(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.spec.Map, "map", "", "the map program: lines in, lines of key, tab and value out")
 	flags.StringVar(&f.spec.Reduce, "reduce", "", "the reduce program: such lines in, sorted by key, any lines out")
-	flags.StringVar(&f.spec.Combine, "combine", "", "a program that is run on what a map task prints, as the reduce program is")
-	flags.BoolVar(&f.combineReduce, "combine-reduce", false, "the reduce program combines, too")
+	flags.StringVar(&f.spec.Combine, "combine", "", "run the reduce program on what a map task prints, too, or with --combine='program' that one")
+	flags.Lookup("combine").NoOptDefVal = combineReduce
 	flags.StringVar(&f.secretFile, "secret-file", "", "sign the run, or run what is signed, with the secret in this file (default $WM_SECRET_FILE)")
 	_ = cmd.MarkFlagFilename("secret-file")
-	cmd.MarkFlagsMutuallyExclusive("combine", "combine-reduce")
+}
+
+// programArgs is noArgs for commands with these flags, of which one has a value only after a '='.
+func programArgs(cmd *cobra.Command, args []string) error {
+	if combine := cmd.Flags().Lookup("combine"); len(args) > 0 && combine.Changed && combine.Value.String() == combineReduce {
+		return usagef("%q is left over: write --combine=%s, or --combine alone for the reduce program", args[0], quoted(args[0]))
+	}
+	return noArgs(cmd, args)
 }
 
 // check completes the programs and reports what is wrong with them.
 func (f *programFlags) check() error {
-	if f.combineReduce {
+	if f.spec.Combine == combineReduce {
 		f.spec.Combine = f.spec.Reduce
 	}
 	if err := f.spec.Check(); err != nil {
@@ -92,8 +101,12 @@ func (a *app) workCommandFor(spec programs.Spec, secret *programs.Secret, queue 
 		words = append(words, "--secret-file", "FILE")
 	} else {
 		words = append(words, "--map", quoted(spec.Map), "--reduce", quoted(spec.Reduce))
-		if spec.Combine != "" {
-			words = append(words, "--combine", quoted(spec.Combine))
+		switch spec.Combine {
+		case "":
+		case spec.Reduce:
+			words = append(words, "--combine")
+		default:
+			words = append(words, "--combine="+quoted(spec.Combine))
 		}
 		if spec.Shell {
 			words = append(words, "--shell")

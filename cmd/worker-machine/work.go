@@ -71,7 +71,7 @@ func (a *app) workCommand() *cobra.Command {
   worker-machine work --shell --handle 'top=sort | uniq -c | sort -rn | head'
   worker-machine work --mapreduce --map 'tr -s " " "\\n"' --reduce 'uniq -c'
   worker-machine work --mapreduce --secret-file /etc/worker-machine.secret --root /data`,
-		Args: noArgs,
+		Args: programArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.work(cmd.Context(), &f) },
 	}
 	flags := cmd.Flags()

@@ -22,7 +22,7 @@ type crowd struct {
 
 // newCrowd reads the flags. NOTHING FROM THE WIRE DECIDES WHAT RUNS: without programs and without a secret there is no worker.
 func (a *app) newCrowd(f *workFlags) (*crowd, error) {
-	named := f.programs.spec != (programs.Spec{}) || f.programs.combineReduce
+	named := f.programs.spec != (programs.Spec{})
 	if !f.mapreduce {
 		if named || f.programs.secretFile != "" || len(f.roots) > 0 {
 			return nil, usagef("--map, --reduce, --combine, --secret-file and --root go with --mapreduce")
