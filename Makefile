@@ -9,7 +9,7 @@ FUZZTIME ?= 30s
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: check
 check: lint test ## everything that has to pass before a commit
@@ -66,6 +66,10 @@ instructions: ## Redis instructions per task beside bench/baseline.json, within 
 performance: ## measure everything, and write docs/performance.md; goes on where it was stopped, unless something was committed since
 	cd bench && $(GO) run . -rows all -slow -tops $(TOPS) -growth all -json ../docs/performance.json -resume
 	cd bench && $(GO) run . -report ../docs/performance.json -against baseline.json
+
+.PHONY: mapreduce-figures
+mapreduce-figures: ## measure map/reduce jobs, and write docs/mapreduce.md; some minutes
+	cd bench && $(GO) run . jobs -docs ../docs
 
 TOPS ?= run100,callers,batches,map
 

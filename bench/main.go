@@ -4,6 +4,7 @@
 //	go run . -json out.json
 //	go run . -rounds 1 -only ours,floor -rows run100,lone
 //	go run . -growth all -json growth.json
+//	go run . jobs
 package main
 
 import (
@@ -31,7 +32,11 @@ func main() {
 		return
 	}
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	measure, args := run, os.Args[1:]
+	if len(args) > 0 && args[0] == "jobs" {
+		measure, args = runJobs, args[1:]
+	}
+	err := measure(ctx, args, os.Stdout, os.Stderr)
 	stop()
 	switch {
 	case errors.Is(err, flag.ErrHelp):

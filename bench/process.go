@@ -63,6 +63,8 @@ type report struct {
 	Heap    float64   `json:",omitempty"` // MiB of objects, at most
 	RSS     float64   `json:",omitempty"` // MiB of memory, at most
 	Text    string    `json:",omitempty"` // an error, or an address
+
+	Spent map[string]time.Duration `json:",omitempty"` // where the time of a worker of jobs went
 }
 
 // process is one that the benchmark started from its own program.
@@ -270,6 +272,8 @@ func play(ctx context.Context, j job, v *voice, words <-chan string) error {
 		return callAndMap(ctx, j, v)
 	case "nats":
 		return serveNATS(ctx, j, v)
+	case jobsRole:
+		return jobsWorker(ctx, j, v, words)
 	default:
 		return errors.New("unknown role " + j.Role)
 	}

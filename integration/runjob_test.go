@@ -98,13 +98,14 @@ type dice struct {
 	seed   uint64
 	inputs int
 	slow   bool // pause in handlers, so that there is time for faults
+	slower int  // that much longer
 	flaky  bool // some first attempts fail
 }
 
 // stormJob is the random job of a seed. slow makes its handlers take a while, about as long for all jobs together.
 func stormJob(seed uint64, slow bool) runnable {
 	d := &dice{Rand: rand.New(rand.NewPCG(seed, 2)), seed: seed, slow: slow} //nolint:gosec // a test that can be run again
-	d.flaky = d.IntN(3) == 0
+	d.flaky, d.slower = d.IntN(3) == 0, 1+d.IntN(2)
 	switch n := d.IntN(20); {
 	case n == 0: // no inputs
 	case n <= 2:
@@ -118,15 +119,15 @@ func stormJob(seed uint64, slow bool) runnable {
 
 // How long the tasks of a phase take together, in the slots of all workers, and the longest pause.
 const (
-	slowMaps    = 6 * time.Second
-	slowReduces = 4 * time.Second
+	slowMaps    = 5 * time.Second
+	slowReduces = 3 * time.Second
 	slowest     = 300 * time.Millisecond
 )
 
 // mapping is at the beginning of each mapper: it takes its time, and some first attempts fail.
 func (d *dice) mapping(ctx context.Context, input int) error {
 	if d.slow {
-		if err := pauseFor(ctx, min(slowMaps/time.Duration(d.inputs), slowest)); err != nil {
+		if err := pauseFor(ctx, min(slowMaps*time.Duration(d.slower)/time.Duration(d.inputs), slowest)); err != nil {
 			return err
 		}
 	}
@@ -144,7 +145,7 @@ func (d *dice) reducing(ctx context.Context, keys int) error {
 	if !d.slow {
 		return nil
 	}
-	return pauseFor(ctx, min(slowReduces/time.Duration(keys), slowest))
+	return pauseFor(ctx, min(slowReduces*time.Duration(d.slower)/time.Duration(keys), slowest))
 }
 
 // of is the random numbers of an input.

@@ -123,7 +123,7 @@ func startRunStorm(t *testing.T, seed uint64, tally *tally) *runStorm {
 	}
 	s.job = s.spec.job(false)
 	s.crew = newCrew(t, s.b)
-	s.crew.spec.Lease, s.crew.spec.Drain, s.crew.spec.Concurrency = time.Second, 2*time.Second, 1+s.random.IntN(4)
+	s.crew.spec.Lease, s.crew.spec.Drain, s.crew.spec.Concurrency = 700*time.Millisecond, 2*time.Second, 2+s.random.IntN(3)
 	s.client = openClient(t, s.b.store, stream.ClientConfig{})
 	for range 2 + s.random.IntN(3) {
 		s.hire()
@@ -150,7 +150,7 @@ func (s *runStorm) hire() {
 	r := s.spec
 	if s.faults < mostFaults && s.sometimes(75) {
 		r.Faults = []fault{s.fault([]string{
-			"run_begin", "run_spill", "run_put", "run_put", "run_put", "run_finish", "run_finish", "run_finish", "run_finish", "run_advance", "run_advance",
+			"run_begin", "run_spill", "run_put", "run_put", "run_put", "run_finish", "run_finish", "run_finish", "run_finish", "run_finish", "run_finish", "run_advance",
 			"commit", "commit", "hmget shuffle", "unlink shuffle", "hdel shuffle", "run_slow", "run_copy", "hmget maps", "unlink out", "run_remove", "run_fail",
 		})}
 	}
@@ -170,7 +170,7 @@ func (s *runStorm) submit() {
 
 // fault draws one; the first such calls are the likely ones.
 func (s *runStorm) fault(calls []string) fault {
-	does := []string{"die", "die", "die", "freeze", "freeze", "lose"}[s.random.IntN(6)]
+	does := []string{"die", "die", "freeze", "freeze", "lose"}[s.random.IntN(5)]
 	return fault{Call: calls[s.random.IntN(len(calls))], Nth: 1 + s.random.IntN(1+s.random.IntN(6)), After: s.sometimes(50), Does: does}
 }
 
@@ -180,6 +180,12 @@ func (s *runStorm) tell(format string, args ...any) {
 
 // run submits the job, has things happen until it is done, and compares.
 func (s *runStorm) run() {
+	began := time.Now()
+	defer func() {
+		if took := time.Since(began); took > patience/2 {
+			s.t.Logf("seed %d took %v: %q", s.spec.Seed, took, s.story)
+		}
+	}()
 	ctx, cancel := context.WithTimeout(s.t.Context(), runPatience)
 	defer cancel()
 	want, err := s.job.local(ctx)
@@ -195,9 +201,15 @@ func (s *runStorm) run() {
 		done = s.look(ctx)
 	}
 	s.awaitSubmitter()
-	got := s.read(ctx)
-	s.tally.add("jobs")
-	if !slices.Equal(got, want) {
+	got, err := s.read(ctx)
+	switch {
+	case isCrashLoop(err):
+		s.tally.add("runs given up since a task killed three workers")
+	case err != nil:
+		s.t.Errorf("seed %d: %v", s.spec.Seed, err)
+	case slices.Equal(got, want):
+		s.tally.add("right answers")
+	default:
 		s.tally.add("wrong answers")
 		s.t.Errorf("seed %d: got %d results, want %d; %s", s.spec.Seed, len(got), len(want), difference(got, want))
 	}
@@ -205,23 +217,24 @@ func (s *runStorm) run() {
 }
 
 // read reads the results, sometimes leaving the loop once.
-func (s *runStorm) read(ctx context.Context) []string {
-	s.t.Helper()
+func (s *runStorm) read(ctx context.Context) ([]string, error) {
 	if s.sometimes(30) {
 		s.tally.add("reads that were left")
 		got, err := s.job.results(ctx, s.client, s.spec.ID, s.random.IntN(20))
 		if err != nil {
-			s.t.Fatalf("seed %d: %v", s.spec.Seed, err)
+			return nil, err
 		}
 		if _, err = s.job.progress(ctx, s.client, s.spec.ID); errors.Is(err, mapreduce.ErrNoRun) { // there were no more
-			return got
+			return got, nil
 		}
 	}
-	got, err := s.job.results(ctx, s.client, s.spec.ID, -1)
-	if err != nil {
-		s.t.Fatalf("seed %d: %v", s.spec.Seed, err)
-	}
-	return got
+	return s.job.results(ctx, s.client, s.spec.ID, -1)
+}
+
+// isCrashLoop tells whether a run failed since its workers were killed with the same task again and again: that is what is promised.
+func isCrashLoop(err error) bool {
+	failed, ok := errors.AsType[*mapreduce.RunError](err)
+	return ok && !slices.ContainsFunc(failed.Failures, func(f mapreduce.TaskFailure) bool { return f.Reason != "crash loop" })
 }
 
 func difference(got, want []string) string {
@@ -263,7 +276,7 @@ func (s *runStorm) listen() {
 
 // freeze notes that a process stands still. A submitter goes on before the run can be read: later it would begin another one.
 func (s *runStorm) freeze(p *process) {
-	f := frozen{p, time.Now().Add(time.Duration(1200+s.random.IntN(1500)) * time.Millisecond)}
+	f := frozen{p, time.Now().Add(time.Duration(900+s.random.IntN(1200)) * time.Millisecond)}
 	if !slices.Contains(s.submitted, p) && s.sometimes(40) {
 		f.until = time.Time{}
 	}
@@ -279,29 +292,29 @@ func (s *runStorm) tend() {
 		}
 		return due
 	})
-	s.workers = slices.DeleteFunc(s.workers, func(p *process) bool {
-		select {
-		case <-p.done:
-			return true
-		default:
-			return false
-		}
-	})
+	s.workers = slices.DeleteFunc(s.workers, (*process).ended)
 	for n := len(s.workers) - len(s.frozen); n < 2; n++ {
 		s.hire()
 	}
+	switch {
+	case s.stored(s.submitted...):
+	case s.submitter.ended():
+		s.tally.add("submitters continued by another one")
+		s.submit()
+	case s.isFrozen(s.submitter) && s.sometimes(2): // taken for dead
+		s.tally.add("submitters continued while frozen")
+		s.tell("another submitter beside a frozen one")
+		s.submit()
+	}
+}
+
+// ended tells whether a process is gone.
+func (p *process) ended() bool {
 	select {
-	case <-s.submitter.done:
-		if !s.stored() {
-			s.tally.add("submitters continued by another one")
-			s.submit()
-		}
+	case <-p.done:
+		return true
 	default:
-		if s.isFrozen(s.submitter) && s.sometimes(2) && !s.stored() { // taken for dead
-			s.tally.add("submitters continued while frozen")
-			s.tell("another submitter beside a frozen one")
-			s.submit()
-		}
+		return false
 	}
 }
 
@@ -309,9 +322,9 @@ func (s *runStorm) isFrozen(p *process) bool {
 	return slices.ContainsFunc(s.frozen, func(f frozen) bool { return f.process == p })
 }
 
-// stored tells whether a submitter has stored all inputs.
-func (s *runStorm) stored() bool {
-	return len(s.crew.history.find(func(e event) bool { return e.Verb == "stored" })) > 0
+// stored tells whether one of some submitters has stored all inputs.
+func (s *runStorm) stored(by ...*process) bool {
+	return len(s.crew.history.find(func(e event) bool { return e.Verb == "stored" && slices.Contains(by, e.From) })) > 0
 }
 
 // look has happen what is due, and tells whether the run is done.
@@ -321,8 +334,7 @@ func (s *runStorm) look(ctx context.Context) (done bool) {
 		return false // not there yet
 	}
 	if p.State == mapreduce.RunFailed {
-		_, err := s.job.results(ctx, s.client, s.spec.ID, 0)
-		s.t.Fatalf("seed %d: the run failed: %v", s.spec.Seed, err)
+		return true
 	}
 	share := float64(p.Inputs) / openInputs
 	switch p.State {
@@ -339,7 +351,7 @@ func (s *runStorm) look(ctx context.Context) (done bool) {
 		}
 		return due
 	})
-	return p.State == mapreduce.RunDone && s.stored()
+	return p.State == mapreduce.RunDone && s.stored(s.submitted...)
 }
 
 func (s *runStorm) blow(b blow) {
@@ -366,9 +378,7 @@ func (s *runStorm) awaitSubmitter() {
 		submits := slices.Contains(s.submitted, f.process)
 		if submits {
 			f.signal(syscall.SIGCONT)
-			s.crew.history.await(s.t, 1, "a submitter that was frozen ends", func(e event) bool {
-				return e.From == f.process && (e.Verb == "stored" || e.Verb == "failed" || e.Verb == "die")
-			})
+			redistest.Eventually(s.t, patience, func() bool { return f.ended() || s.stored(f.process) }, "a submitter that was frozen ends")
 		}
 		return submits
 	})
