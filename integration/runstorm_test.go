@@ -200,8 +200,10 @@ func (s *runStorm) run() {
 		s.tend()
 		done = s.look(ctx)
 	}
+	s.tell("done after %v", time.Since(began))
 	s.awaitSubmitter()
 	got, err := s.read(ctx)
+	s.tell("read after %v", time.Since(began))
 	switch {
 	case isCrashLoop(err):
 		s.tally.add("runs given up since a task killed three workers")
