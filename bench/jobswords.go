@@ -42,7 +42,7 @@ func (s *jobsSettings) words(ctx context.Context) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		fmt.Fprintf(&b, "| %d workers | %d | %d | **%s** | %s | %s | %s | %s | %.1f s | %.1f s | %.1f MiB | %+.1f MiB |\n", c.workers, c.split, best.progress.Maps,
+		fmt.Fprintf(&b, "| %d worker%s | %d | %d | **%s** | %s | %s | %s | %s | %.1f s | %.1f s | %.1f MiB | %+.1f MiB |\n", c.workers, plural(c.workers), c.split, best.progress.Maps,
 			inSeconds(best.all()), inSeconds(best.submitted), inSeconds(best.mapped), inSeconds(best.reduced), inSeconds(best.read), best.cpu, best.redis, best.peak, best.left)
 	}
 	began := time.Now()
@@ -272,3 +272,10 @@ func countsOf(text string) map[string]string {
 }
 
 func inSeconds(d time.Duration) string { return fmt.Sprintf("%.2f s", d.Seconds()) }
+
+func plural(n int) string {
+	if n == 1 {
+		return ""
+	}
+	return "s"
+}
