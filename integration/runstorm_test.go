@@ -395,9 +395,12 @@ func (s *runStorm) settle() {
 	for _, p := range s.workers {
 		p.signal(syscall.SIGTERM)
 	}
-	for _, p := range s.workers {
-		_ = p.terminate() // some die at a call
-	}
+	redistest.Eventually(s.t, patience, func() bool {
+		return !slices.ContainsFunc(s.workers, func(p *process) bool {
+			p.signal(syscall.SIGCONT) // a fault may freeze it even now
+			return !p.ended()
+		})
+	}, "all workers end")
 	if left := keysOf(s.t, s.b, s.spec.ID); len(left) > 0 {
 		s.t.Errorf("seed %d: left in Redis once all workers have ended: %q", s.spec.Seed, left)
 	}
