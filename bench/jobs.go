@@ -57,24 +57,9 @@ func runJobs(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	if flags.NArg() > 0 || s.rounds < 1 || s.tasks < 100 || s.straggler < time.Second {
 		return errors.New("no arguments, please, 100 tasks at least, and a straggler of 1s or more; see -help")
 	}
-	parts := map[string]string{}
-	before := load()
-	for _, name := range strings.Split(s.only, ",") {
-		measure, ok := jobsParts[name]
-		if !ok {
-			return fmt.Errorf("there is no part %s", name)
-		}
-		text, err := measure(&s, ctx)
-		if err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
-		parts[name] = text
-		fmt.Fprintf(stdout, "%s\n%s\n", name, text)
-	}
-	parts["machine"] = jobsMachine(ctx, before)
-	fmt.Fprint(stdout, parts["machine"])
-	if s.docs == "" {
-		return nil
+	parts, err := s.measure(ctx, stdout)
+	if err != nil || s.docs == "" {
+		return err
 	}
 	name := filepath.Join(s.docs, jobsPage)
 	page, err := os.ReadFile(name)
@@ -85,6 +70,29 @@ func runJobs(ctx context.Context, args []string, stdout, stderr io.Writer) error
 		return err
 	}
 	return os.WriteFile(name, page, 0o644)
+}
+
+// measure measures the parts, and prints each when it is done.
+func (s *jobsSettings) measure(ctx context.Context, stdout io.Writer) (map[string]string, error) {
+	parts := map[string]string{}
+	before := load()
+	for _, name := range strings.Split(s.only, ",") {
+		part, ok := jobsParts[name]
+		if !ok {
+			return nil, fmt.Errorf("there is no part %s", name)
+		}
+		text, err := part(s, ctx)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		parts[name] = text
+		if _, err := fmt.Fprintf(stdout, "%s\n%s\n", name, text); err != nil {
+			return nil, err
+		}
+	}
+	parts["machine"] = jobsMachine(ctx, before)
+	_, err := fmt.Fprint(stdout, parts["machine"])
+	return parts, err
 }
 
 // fillJobs puts parts between their marks, <!-- jobs:NAME --> and <!-- end -->. What was not measured stays.
@@ -194,7 +202,7 @@ func (b *bed) left(ctx context.Context, id string) (found []string, err error) {
 }
 
 func (s *jobsSettings) tell(format string, args ...any) {
-	fmt.Fprintf(s.progress, format+"\n", args...)
+	_, _ = fmt.Fprintf(s.progress, format+"\n", args...) // nobody has to see it
 }
 
 func goRoot(ctx context.Context) string { return strings.TrimSpace(output(ctx, "go", "env", "GOROOT")) }

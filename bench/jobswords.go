@@ -105,7 +105,7 @@ func (s *jobsSettings) countWords(ctx context.Context, on bedding, split int, wa
 	if err != nil {
 		return nil, err
 	}
-	redisBefore, err := b.server.cpu(ctx)
+	redisBefore, err := b.cpu(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -122,7 +122,7 @@ func (s *jobsSettings) countWords(ctx context.Context, on bedding, split int, wa
 	if err != nil {
 		return nil, err
 	}
-	redisAfter, err := b.server.cpu(ctx)
+	redisAfter, err := b.cpu(ctx)
 	if err != nil {
 		return nil, err
 	}

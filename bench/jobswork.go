@@ -55,7 +55,7 @@ func jobsWorker(ctx context.Context, j job, v *voice, words <-chan string) error
 	}
 	wordsJob(times, 0).Handle(worker)
 	sleepsJob(client, j.Sleep).Handle(worker)
-	group.Handle(worker, echo, func(_ context.Context, payload []byte) ([]byte, error) { return nil, nil })
+	group.Handle(worker, echo, func(_ context.Context, _ []byte) ([]byte, error) { return nil, nil })
 	v.say(report{Event: "ready"})
 	go func() {
 		for range words {
