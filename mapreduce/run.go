@@ -87,7 +87,11 @@ func (r *Run[K, Out]) wait(ctx context.Context) error {
 		if over, err := r.judge(ctx, state); over {
 			return err
 		}
-		if err = r.at.renewInTime(ctx, state); err != nil {
+		err = r.at.renewInTime(ctx, state)
+		if errors.Is(err, ErrNoRun) { // removed since
+			continue
+		}
+		if err != nil {
 			return err
 		}
 		if cursor, err = r.hear(ctx, events, cursor, state.TTL); err != nil {
@@ -126,7 +130,10 @@ func (r *Run[K, Out]) judge(ctx context.Context, state script.RunState) (over bo
 		return true, nil
 	case script.RunFailed:
 		r.seen.Store(true)
-		return true, r.at.failure(ctx)
+		if err = r.at.failure(ctx); errors.Is(err, ErrNoRun) { // being cancelled: it fails first, and is removed then
+			err = fmt.Errorf("%w: %w", ErrCancelled, ErrNoRun)
+		}
+		return true, err
 	default:
 		r.seen.Store(true)
 		return false, nil
