@@ -22,6 +22,7 @@ var layers = [][]string{
 	{"group"},
 	{"mapreduce"},
 	{"inspect"},
+	{"metrics", "tracing"},
 	{"web"},
 	{"cmd/worker-machine", "integration", "examples"},
 }
