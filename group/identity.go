@@ -1,11 +1,13 @@
 package group
 
 import (
-	"encoding/json"
+	"maps"
 	"os"
+	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
-	"time"
+	"sync"
 
 	"github.com/athoune/worker-machine/internal/wire"
 	"github.com/athoune/worker-machine/stream"
@@ -29,17 +31,40 @@ func newName() string {
 	return name
 }
 
-// leaseValue is what the lease of a worker says, for other workers and for people.
-func leaseValue(started time.Time, presence bool) string {
+// leaseText is what the worker's lease says.
+func (w *Worker) leaseText() string {
 	host, _ := os.Hostname()
-	value, err := json.Marshal(struct {
-		Host     string    `json:"host"`
-		PID      int       `json:"pid"`
-		Started  time.Time `json:"started"`
-		Presence bool      `json:"presence"`
-	}{host, os.Getpid(), started.UTC().Truncate(time.Second), presence})
-	if err != nil {
-		return "{}" // cannot be: all of it encodes
+	return wire.LeaseInfo{
+		Host: host, PID: os.Getpid(), Version: moduleVersion(), Started: w.began.UnixMilli(), Concurrency: w.cfg.Concurrency,
+		Functions: slices.Collect(maps.Keys(w.mux.handlers)), Queues: w.queueNames(), Presence: w.present.Load(),
+	}.Encode()
+}
+
+// modulePath is how the build information of a program names this module.
+const modulePath = "github.com/athoune/worker-machine"
+
+// moduleVersion is the version of this module that was built in.
+var moduleVersion = sync.OnceValue(func() string {
+	build, ok := debug.ReadBuildInfo()
+	if !ok {
+		return versionDevel
 	}
-	return string(value)
+	return versionIn(build)
+})
+
+const versionDevel = "devel" // of a build from a working tree
+
+func versionIn(build *debug.BuildInfo) string {
+	for _, m := range append(build.Deps, &build.Main) {
+		if m.Path != modulePath {
+			continue
+		}
+		if m.Replace != nil {
+			m = m.Replace
+		}
+		if m.Version != "" && m.Version != "(devel)" {
+			return m.Version
+		}
+	}
+	return versionDevel
 }

@@ -66,7 +66,7 @@ func (b *bundle) beat(ctx context.Context) error {
 		keys[i] = f.keys
 	}
 	sent := w.now()
-	leases, err := w.pulse.Heartbeat(ctx, keys, w.name, w.cfg.Lease, leaseValue(w.began, w.present.Load()))
+	leases, err := w.pulse.Heartbeat(ctx, keys, w.name, w.cfg.Lease, w.leaseText())
 	if err != nil {
 		return err
 	}

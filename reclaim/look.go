@@ -2,7 +2,6 @@ package reclaim
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -301,14 +300,8 @@ func (r *Reclaimer) pipeline(ctx context.Context) (
 	return pipe, pipe.PubSubShardNumSub, nil
 }
 
-// keepsPresence reads from a lease, "<fence> <JSON>", whether its worker keeps a channel subscribed.
-func keepsPresence(lease string) bool {
-	var value struct {
-		Presence bool `json:"presence"`
-	}
-	_, text := wire.ParseLease(lease)
-	return json.Unmarshal([]byte(text), &value) == nil && value.Presence
-}
+// keepsPresence reads from a lease whether its worker keeps a channel subscribed.
+func keepsPresence(lease string) bool { return wire.DecodeLeaseInfo(lease).Presence }
 
 // forgetBut drops what is known of workers that have nothing pending.
 func (r *Reclaimer) forgetBut(others map[string]int) {

@@ -34,8 +34,7 @@ func (r *Runner) Heartbeat(ctx context.Context, queues []wire.Keys, worker strin
 			return nil, err
 		}
 		for i := range some {
-			fence, _ := wire.ParseLease(text(values[2*i+1]))
-			leases = append(leases, Lease{Fence: fence, Renewed: number(values[2*i]) == 1})
+			leases = append(leases, Lease{Fence: text(values[2*i+1]), Renewed: number(values[2*i]) == 1})
 		}
 	}
 	return leases, nil
