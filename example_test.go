@@ -76,6 +76,27 @@ func Example_store() {
 	// Output:
 }
 
+func Example_keep() {
+	ctx, store, client, stop := exampleStore()
+	defer stop()
+	ctx, quit := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer quit()
+	worker, err := group.NewWorker(store, group.Config{})
+	must(err)
+	group.Handle(worker, GetTitle, fetchTitle)
+	running.Go(func() { must(worker.Run(ctx)) })
+
+	id, err := GetTitle.Enqueue(ctx, client, "linuxfr.org", stream.Keep(time.Hour), stream.Idempotent("order 4711", 24*time.Hour))
+	must(err)
+	title, err := GetTitle.Await(ctx, client, id) // wakes as soon as the task is done
+	must(err)
+	outcome, done, err := client.Outcome(ctx, "web", id) // looks, and does not wait
+	fmt.Printf("%s, %v, %s, %v\n", title, done, outcome.Payload, err)
+	// Output: Title of linuxfr.org, true, "Title of linuxfr.org", <nil>
+}
+
 func Example_enqueue() {
 	ctx, _, client, stop := exampleStore()
 	defer stop()

@@ -153,7 +153,10 @@ func replay(ctx context.Context, store *stream.Store, queue, id string) (bool, e
 	task.Attempt, task.LastError = 1, ""
 	// Its caller has had the failure as outcome, and its uniqueness lock went with it. A tombstone of an old cancel must not
 	// catch a task that a person wants to run, and tombstones are asked only for promoted tasks.
-	task.Reply, task.Unique, task.Promoted = "", "", false
+	task.Unique, task.Promoted = "", false
+	if task.Reply != task.ID { // nobody waits any more; but an outcome may be kept
+		task.Reply = ""
+	}
 	return store.Scripts().Replay(ctx, store.Keys(queue), id, task)
 }
 

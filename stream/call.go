@@ -29,6 +29,9 @@ type caller struct {
 // cancelled if it has not started, and the error is that of ctx. With [Unique], a duplicate is an error that is [ErrDuplicate].
 func (f Func[In, Out]) Call(ctx context.Context, c *Client, in In, options ...Option) (out Out, err error) {
 	o, err := f.order(c, in, options)
+	if err == nil && o.keep > 0 {
+		err = errors.New("option Keep does not fit a call: enqueue the task and Await it instead")
+	}
 	if err != nil {
 		return out, f.wrap("call", err)
 	}

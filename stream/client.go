@@ -25,6 +25,8 @@ type ClientConfig struct {
 	LaneTTL    time.Duration // how long Redis remembers what an idle client has stored; default 24h
 	ReplyTTL   time.Duration // how long outcomes outlive a client that died; default 1m, at least 3s
 
+	MaxAwait int // most tasks that Await waits for at a time; default 1000
+
 	// RetryFor is how long an enqueue goes on while Redis does not answer; default 10s. While Redis answers other enqueues or sessions of
 	// this client it is not away, and the time counts from its last answer; but no enqueue goes on for more than four times as long.
 	RetryFor time.Duration
@@ -44,6 +46,9 @@ func (c *ClientConfig) check() error {
 	}
 	if c.MaxQueue < 0 {
 		bad("MaxQueue %d: use 1 or more, or 0 for no limit", c.MaxQueue)
+	}
+	if c.MaxAwait < 0 || c.MaxAwait > mostAwaited {
+		bad("MaxAwait %d: use 1 to %d, or 0 for 1000", c.MaxAwait, mostAwaited)
 	}
 	if c.RetryFor < 0 {
 		bad("RetryFor %v: use a positive time, or 0 for 10s", c.RetryFor)
@@ -70,6 +75,8 @@ type Client struct {
 	mu      sync.Mutex
 	lanes   map[string]*lane
 	callers map[string]*caller
+	awaits  map[string]*awaiter
+	waiters int // calls of Await
 	closed  bool
 }
 
@@ -84,8 +91,9 @@ func NewClient(store *Store, cfg ClientConfig) (*Client, error) {
 	cfg.MaxPayload = orDefault(cfg.MaxPayload, 1<<20)
 	cfg.RetryFor = orDefault(cfg.RetryFor, 10*time.Second)
 	cfg.LaneTTL = orDefault(cfg.LaneTTL, 24*time.Hour)
+	cfg.MaxAwait = orDefault(cfg.MaxAwait, 1000)
 	cfg.ReplyTTL = orDefault(cfg.ReplyTTL, time.Minute)
-	return &Client{store: store, cfg: cfg, lines: newLines(store), made: time.Now(), lanes: make(map[string]*lane), callers: make(map[string]*caller)}, nil
+	return &Client{store: store, cfg: cfg, lines: newLines(store), made: time.Now(), lanes: make(map[string]*lane), callers: make(map[string]*caller), awaits: make(map[string]*awaiter)}, nil
 }
 
 // Store is where the client's queues lie.
@@ -94,18 +102,21 @@ func (c *Client) Store() *Store { return c.store }
 // RetryFor is that of the client's configuration, or its default.
 func (c *Client) RetryFor() time.Duration { return c.cfg.RetryFor }
 
-// Close ends the sessions that calls wait on; calls under way fail with [ErrClosed]. What was enqueued stays. It takes five seconds
+// Close ends the sessions that calls wait on; calls and waits under way fail with [ErrClosed]. What was enqueued stays. It takes five seconds
 // at most, also when Redis does not answer.
 func (c *Client) Close(ctx context.Context) error {
 	c.mu.Lock()
-	callers := c.callers
-	c.callers, c.lanes, c.closed = nil, nil, true
+	callers, awaits := c.callers, c.awaits
+	c.callers, c.lanes, c.awaits, c.closed = nil, nil, nil, true
 	c.mu.Unlock()
 	closed := make(chan error, len(callers))
 	for _, caller := range callers {
 		go func() { closed <- caller.close(ctx) }()
 	}
 	var errs []error
+	for _, a := range awaits {
+		errs = append(errs, a.close())
+	}
 	for range callers {
 		errs = append(errs, <-closed)
 	}

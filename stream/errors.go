@@ -9,8 +9,8 @@ import (
 
 // What an enqueue may answer besides the errors of ctx; test with errors.Is.
 var (
-	// ErrDuplicate says that an earlier task with the same uniqueness key is not done yet. The ID returned beside it is that task's.
-	ErrDuplicate = errors.New("a task with the same uniqueness key is not done yet")
+	// ErrDuplicate says that an earlier task with the same uniqueness key is not done yet, or that there was one with the same idempotency key. The ID returned beside it is that task's.
+	ErrDuplicate = errors.New("a task with the same key was there before")
 	// ErrQueueFull says that the queue holds ClientConfig.MaxQueue tasks, or that Redis is at its memory limit: nothing was stored. Try later.
 	ErrQueueFull = errors.New("the queue is full")
 	// ErrPayloadTooLarge says that the encoded input is above ClientConfig.MaxPayload: nothing was stored.
@@ -21,6 +21,10 @@ var (
 	ErrUnknownOutcome = errors.New("the task may be stored or not")
 	// ErrUnavailable says that Redis could not be reached or refused to serve for ClientConfig.RetryFor: nothing was stored.
 	ErrUnavailable = errors.New("redis is not available")
+	// ErrNotKept says that there is no outcome to wait for.
+	ErrNotKept = errors.New("no outcome is kept: the task was enqueued without stream.Keep, the time it gave is over, or there is no such task")
+	// ErrTooManyWaiters says that ClientConfig.MaxAwait tasks are awaited: try later, or look at the outcome now and then.
+	ErrTooManyWaiters = errors.New("too many tasks are awaited")
 	// ErrClosed says that the client or session was closed.
 	ErrClosed = errors.New("closed")
 )

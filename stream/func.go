@@ -90,11 +90,11 @@ func (o *order) outcome(t *ticket) (id string, err error) {
 	}
 }
 
-// Task makes a task that [Session.Send] takes. Options that say when or whether it is stored do not fit it: After, At, Unique, Replicas.
+// Task makes a task that [Session.Send] takes. Options that say when or whether it is stored do not fit it: After, At, Unique, Idempotent, Keep, Replicas.
 func (f Func[In, Out]) Task(c *Client, in In, options ...Option) (Task, error) {
 	o, err := f.order(c, in, options)
-	if err == nil && (o.after != 0 || !o.at.IsZero() || o.task.Unique != "" || o.replicas != 0) {
-		err = errors.New("options After, At, Unique and Replicas do not fit a task whose outcome is awaited: enqueue it instead")
+	if err == nil && (o.after != 0 || !o.at.IsZero() || o.task.Unique+o.once != "" || o.replicas != 0 || o.keep != 0) {
+		err = errors.New("options After, At, Unique, Idempotent, Keep and Replicas do not fit a task whose outcome is awaited: enqueue it instead")
 	}
 	if err != nil {
 		return Task{}, f.wrap("make task", err)

@@ -25,7 +25,9 @@ type order struct {
 	task      Task
 	after     time.Duration
 	at        time.Time
-	uniqueTTL time.Duration
+	once      string        // hash of an idempotency key
+	uniqueTTL time.Duration // of the uniqueness or the idempotency key
+	keep      time.Duration
 	replicas  int
 	errs      []error
 }
@@ -51,6 +53,40 @@ func Unique(key string, ttl time.Duration) Option {
 		sum := sha256.Sum256([]byte(key))
 		o.task.Unique, o.uniqueTTL = hex.EncodeToString(sum[:16]), ttl
 	}
+}
+
+// Idempotent lets at most one task of a queue be stored with this key within ttl, also when that task is done long since. A second
+// enqueue answers the ID of the first and [ErrDuplicate]: with [Keep] on both, its outcome can be had by that ID. It does not go
+// together with [Unique], whose keys are others.
+func Idempotent(key string, ttl time.Duration) Option {
+	return func(o *order) {
+		if key == "" || ttl < time.Millisecond {
+			o.errs = append(o.errs, fmt.Errorf("Idempotent(%q, %v): give it a key, and a time of at least 1ms", key, ttl))
+			return
+		}
+		sum := sha256.Sum256([]byte("idempotent\n" + key))
+		o.once, o.uniqueTTL = hex.EncodeToString(sum[:16]), ttl
+	}
+}
+
+// Keep keeps the outcome of the task in Redis until ttl after it was stored, or after it was due, for [Client.Outcome] and [Client.Await].
+// Retries take place within that time, or their outcome is lost. It does not fit a call or a map, whose outcomes come to their caller.
+func Keep(ttl time.Duration) Option {
+	return func(o *order) {
+		if ttl < time.Millisecond || ttl > longestKeep {
+			o.errs = append(o.errs, fmt.Errorf("Keep(%v): use 1ms to %v", ttl, longestKeep))
+			return
+		}
+		o.keep, o.task.Reply = ttl, o.task.ID
+	}
+}
+
+// longestKeep bounds what is forgotten in Redis by mistake.
+const longestKeep = 366 * 24 * time.Hour
+
+// IDs adds the ID of each task that is made to a list, in the order of the inputs: of [Func.EnqueueAll] the first n are stored.
+func IDs(list *[]string) Option {
+	return func(o *order) { *list = append(*list, o.task.ID) }
 }
 
 // Header adds a value that the handler finds in the task's metadata. Names follow the rule of queue names.
@@ -102,6 +138,9 @@ func (o *order) apply(options []Option) error {
 	for _, option := range options {
 		option(o)
 	}
+	if o.once != "" && o.task.Unique != "" {
+		o.errs = append(o.errs, errors.New("use one of Unique and Idempotent"))
+	}
 	return errors.Join(o.errs...)
 }
 
@@ -113,7 +152,7 @@ func (o *order) laneTask() script.LaneTask {
 
 // appendTask is laneTask with the task in the room behind b, which it returns with it.
 func (o *order) appendTask(b []byte) (script.LaneTask, []byte) {
-	t := script.LaneTask{After: max(o.after, 0), Unique: o.task.Unique, UniqueTTL: o.uniqueTTL}
+	t := script.LaneTask{After: max(o.after, 0), Unique: orDefault(o.task.Unique, o.once), UniqueTTL: o.uniqueTTL, Keep: o.keep}
 	if !o.at.IsZero() {
 		// A millisecond that has begun is rounded up, so that the task is never early.
 		t.At = max(o.at.Add(time.Millisecond-time.Nanosecond).UnixMilli(), 1)

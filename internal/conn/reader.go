@@ -92,6 +92,12 @@ func (r *Reader) Read(ctx context.Context, key, after string, count int, block t
 	return streams[0].Entries, err
 }
 
+// ReadEach reads entries of streams, for each above an ID; nil without an error when there is none, or the read was interrupted. On a
+// cluster the streams are of one slot.
+func (r *Reader) ReadEach(ctx context.Context, keys, after []string, count int, block time.Duration) ([]Stream, error) {
+	return r.read(ctx, []any{"xread", "count", count}, block, keys, after)
+}
+
 // Interrupt ends the read that is blocked now, or the next one, at once.
 func (r *Reader) Interrupt(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)

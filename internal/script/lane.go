@@ -48,13 +48,14 @@ type LaneTask struct {
 	At        int64         // due at this Unix time in ms; After wins
 	Unique    string        // hash of the uniqueness key, "" for none
 	UniqueTTL time.Duration
+	Keep      time.Duration // how long its outcome is kept, in the reply stream of its own ID, from when it is due; 0 for none
 }
 
 // MarshalBinary is how the library asks for an argument; a pointer to a task costs no allocation.
 func (t *LaneTask) MarshalBinary() ([]byte, error) { return t.Task, nil }
 
 // HasOptions tells whether it is more than a plain task.
-func (t *LaneTask) HasOptions() bool { return t.Delayed() || t.Unique != "" }
+func (t *LaneTask) HasOptions() bool { return t.Delayed() || t.Unique != "" || t.Keep > 0 }
 
 // Delayed tells whether it is stored to run later.
 func (t *LaneTask) Delayed() bool { return t.After > 0 || t.At > 0 }
@@ -213,14 +214,15 @@ func (l *Lane) encode(how string, src source) []any {
 		text = src.text
 	}
 	l.name()
-	var unique []string
+	var more []string
 	l.options = l.options[:0]
 	if l.Limit > 0 {
 		l.options = strconv.AppendInt(append(l.options, 'l'), l.Limit, 10)
 	}
 	for i := range l.Tasks {
 		if t := &l.Tasks[i]; t.HasOptions() {
-			l.options, unique = t.appendOptions(l.options, i+1, len(l.keys), unique), t.appendKey(l.Keys, unique)
+			l.options = t.appendOptions(l.options, i+1, len(l.keys)+len(more))
+			more = t.appendKeys(l.Keys, more)
 		}
 	}
 	keys := l.keys[:]
@@ -235,12 +237,12 @@ func (l *Lane) encode(how string, src source) []any {
 	if l.TTL > 0 {
 		l.ttl = strconv.FormatInt(l.TTL.Milliseconds(), 10)
 	}
-	l.args = append(l.args[:0], how, text, len(keys)+len(unique))
+	l.args = append(l.args[:0], how, text, len(keys)+len(more))
 	for i := range keys {
 		l.args = append(l.args, &keys[i])
 	}
-	for i := range unique {
-		l.args = append(l.args, &unique[i])
+	for i := range more {
+		l.args = append(l.args, &more[i])
 	}
 	l.args = append(l.args, &l.before, &l.after, &l.ttl, l.options)
 	for i := range l.Tasks {
@@ -257,26 +259,36 @@ func (l *Lane) name() {
 	}
 }
 
-// appendOptions adds what the script is to do with the nth task besides; keys come before those of locks.
-func (t *LaneTask) appendOptions(b []byte, n, keys int, locks []string) []byte {
+// appendOptions adds what the script is to do with the nth task besides; so many keys come before its own.
+func (t *LaneTask) appendOptions(b []byte, n, keys int) []byte {
 	b = strconv.AppendInt(append(b, ' '), int64(n), 10)
 	if t.After > 0 {
 		b = strconv.AppendInt(append(b, 'd'), ceilMilliseconds(t.After), 10)
 	} else if t.At > 0 {
 		b = strconv.AppendInt(append(b, 'a'), t.At, 10)
 	}
-	if t.Unique == "" {
-		return b
+	if t.Unique != "" {
+		keys++
+		b = strconv.AppendInt(append(b, 'u'), int64(keys), 10)
+		b = strconv.AppendInt(append(b, ':'), ceilMilliseconds(t.UniqueTTL), 10)
 	}
-	b = strconv.AppendInt(append(b, 'u'), int64(keys+len(locks)+1), 10)
-	return strconv.AppendInt(append(b, ':'), ceilMilliseconds(t.UniqueTTL), 10)
+	if t.Keep > 0 {
+		keys++
+		b = strconv.AppendInt(append(b, 'k'), int64(keys), 10)
+		b = strconv.AppendInt(append(b, ':'), ceilMilliseconds(t.Keep), 10)
+	}
+	return b
 }
 
-func (t *LaneTask) appendKey(k wire.Keys, locks []string) []string {
-	if t.Unique == "" {
-		return locks
+// appendKeys adds the keys of a task's options, in their order.
+func (t *LaneTask) appendKeys(k wire.Keys, more []string) []string {
+	if t.Unique != "" {
+		more = append(more, k.Unique(t.Unique))
 	}
-	return append(locks, k.Unique(t.Unique))
+	if t.Keep > 0 {
+		more = append(more, k.Reply(string(t.Task[:min(len(t.Task), wire.IDLength)])))
+	}
+	return more
 }
 
 func decodeStored(answer any) (Stored, error) {

@@ -28,7 +28,7 @@ const (
 
 // tail is the number that the last characters of an ID hold; the ID must be a ULID.
 func tail(id string) (n int) {
-	for i := idLength - itemChars; i < idLength; i++ {
+	for i := IDLength - itemChars; i < IDLength; i++ {
 		n = n<<charBits | strings.IndexByte(alphabet, id[i])
 	}
 	return n
@@ -46,28 +46,28 @@ func IsChunkID(id string) bool { return isULID(id) && tail(id)%numbers == 0 }
 
 // ItemID is the ID of an item of a chunk.
 func ItemID(chunk string, item int) string {
-	b := make([]byte, 0, idLength)
-	return string(appendTail(append(b, chunk[:idLength-itemChars]...), tail(chunk)+1+item))
+	b := make([]byte, 0, IDLength)
+	return string(appendTail(append(b, chunk[:IDLength-itemChars]...), tail(chunk)+1+item))
 }
 
 // ItemIDs are the IDs of all n items of a chunk, in one string for [IDAt]: many small strings would cost more than all else.
 func ItemIDs(chunk string, n int) string {
 	var all strings.Builder
-	all.Grow(n * idLength)
-	id := append(make([]byte, 0, idLength), chunk...)
+	all.Grow(n * IDLength)
+	id := append(make([]byte, 0, IDLength), chunk...)
 	for number, left := tail(chunk)+1, n; left > 0; number, left = number+1, left-1 {
 		last := number & charMask
 		if last == 0 || left == n { // only now others than the last character change
-			id = appendTail(id[:idLength-itemChars], number)
+			id = appendTail(id[:IDLength-itemChars], number)
 		}
-		id[idLength-1] = alphabet[last]
+		id[IDLength-1] = alphabet[last]
 		all.Write(id)
 	}
 	return all.String()
 }
 
 // IDAt is one of [ItemIDs].
-func IDAt(ids string, item int) string { return ids[item*idLength : (item+1)*idLength] }
+func IDAt(ids string, item int) string { return ids[item*IDLength : (item+1)*IDLength] }
 
 // ItemOf tells of which chunk, and which of its items, a task would be: there may be no such chunk.
 func ItemOf(id string) (chunk string, item int, ok bool) {
@@ -75,8 +75,8 @@ func ItemOf(id string) (chunk string, item int, ok bool) {
 		return "", 0, false
 	}
 	n := tail(id)
-	b := make([]byte, 0, idLength)
-	return string(appendTail(append(b, id[:idLength-itemChars]...), n-n%numbers)), n%numbers - 1, true
+	b := make([]byte, 0, IDLength)
+	return string(appendTail(append(b, id[:IDLength-itemChars]...), n-n%numbers)), n%numbers - 1, true
 }
 
 // AppendItem adds the payload of the next item to that of a chunk.

@@ -56,7 +56,7 @@ func matches(s string, most int, others string) bool {
 //	<prefix>:{<queue>}:lease:<worker>    string   heartbeat of one worker incarnation, PX
 //	<prefix>:{<queue>}:producer:<lane>   string   last sequence number stored for that producer lane, PX
 //	<prefix>:{<queue>}:unique:<hash>     string   uniqueness lock, holds the task ID, PX
-//	<prefix>:{<queue>}:reply:<ulid>      stream   outcomes for one session (a client or a batch), PX
+//	<prefix>:{<queue>}:reply:<ulid>      stream   outcomes for one session (a client or a batch), or the kept outcome of the task of that ID, PX
 //	<prefix>:{<queue>}:context:<ulid>    hash     small shared values of one batch, PX
 //	<prefix>:{<queue>}:batch:<name>      hash     checkpoint of a durable batch, PX
 //	<prefix>:{<queue>}:dead              stream   dead letters

@@ -18,8 +18,10 @@ const Version = 1
 // Field is the name of the one field of an entry: "v" and the format version.
 const Field = "v1"
 
+// IDLength is how many characters a ULID has; an encoded task begins with its own.
+const IDLength = 26
+
 const (
-	idLength     = 26
 	headerRoom   = 128 // bytes that most headers fit
 	maxErrorText = 256
 	maxRawText   = 4096
@@ -340,8 +342,16 @@ func number(text string, low, high int64) (int64, error) {
 	return n, nil
 }
 
+// CheckID reports what is wrong with the ID of a task, a session or a run.
+func CheckID(kind, id string) error {
+	if isULID(id) {
+		return nil
+	}
+	return fmt.Errorf("%s ID %q: use a ULID of 26 characters", kind, clip(id, 40))
+}
+
 func isULID(s string) bool {
-	if len(s) != idLength || s[0] > '7' {
+	if len(s) != IDLength || s[0] > '7' {
 		return false
 	}
 	for i := range len(s) {

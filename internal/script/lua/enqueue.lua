@@ -1,9 +1,9 @@
 #!lua
 -- enqueue stores the tasks of one producer lane; whatever an earlier try of the same call stored is skipped.
--- KEYS tasks producer counts due body control [unique...] (of plain tasks, with '' for options, the first three are enough)
+-- KEYS tasks producer counts due body control [unique or reply...] (of plain tasks, with '' for options, the first three are enough)
 -- ARGV before after ttl options, then per task: task
 -- before: the lane's value as the last answer had it ('0' at first, its number alone will do); after: the number of the last task; ttl: '' leaves it as it is
--- options: '' | l<most tasks in the queue>, then per task that has any ' <1 for the first>' and d<ms from now> | a<unix ms>, and u<index into KEYS>:<ttl ms>
+-- options: '' | l<most tasks in the queue>, then per task that has any ' <1 for the first>' and d<ms from now> | a<unix ms>, u<index into KEYS of its lock>:<ttl ms>, and k<index into KEYS of its reply stream, to be made and kept>:<ms from when it is due>
 -- returns, where before is what lies there and options is '': the lane's value, ' e' in it before the first entry; the others follow it, each with 1 more after the '-'
 -- returns otherwise status ('OK', 'GAP'), the lane's value, then per task: '<entry>' stored, '@' delayed, '=<id>' duplicate of, '' stored by an earlier try and not there any more, or delayed, '!' queue full
 -- The lane's value is '<last number>' and, for the last call, ' e<first entry>+<last entry>' and ' <number>:<id>' for each duplicate: a retry gets the same answers.
@@ -58,16 +58,28 @@ if ARGV[4] ~= '' then
   -- Reads BEFORE the first write: a key of a wrong type must fail the call while nothing of it is stored.
   local size = call('XLEN', key) + call('ZCARD', KEYS[4])
   call('HLEN', KEYS[5])
-  for i = 7, #KEYS do call('GET', KEYS[i]) end
   local limit = string.match(ARGV[4], '^l(%d+)')
   if limit then room = tonumber(limit) - size end
-  for i, text in string.gmatch(ARGV[4], ' (%d+)(%S+)') do options[tonumber(i)] = text end
+  for i, text in string.gmatch(ARGV[4], ' (%d+)(%S+)') do
+    local lock = string.match(text, 'u(%d+)')
+    if lock then call('GET', KEYS[tonumber(lock)]) end
+    options[tonumber(i)] = text
+  end
   local time = call('TIME')
   now = tonumber(time[1]) * 1000 + tonumber(time[2]) / 1000
 end
 local dups, stored, earliest = '', 0, nil
 low, high = nil, nil
 if skip > 0 then dups = string.match(lane, '^%d+(.*)$') end
+
+-- keep makes the reply stream of a task whose outcome is kept BEFORE anybody can run it. PCALL: whatever lies there must not fail the call.
+local function keep(option, due)
+  local reply, hold = string.match(option or '', 'k(%d+):(%d+)')
+  if not reply then return end
+  reply = tonumber(reply)
+  redis.pcall('XADD', KEYS[reply], '0-1', 'v', '1')
+  redis.pcall('PEXPIRE', KEYS[reply], string.format('%.0f', tonumber(hold) + math.max(0, (due or now) - now)))
+end
 
 local reached = last
 for i = skip + 1, n do
@@ -92,6 +104,7 @@ for i = skip + 1, n do
     answer[2 + i] = '=' .. holder
     dups = dups .. ' ' .. string.format('%.0f', first + i - 1) .. ':' .. holder
   elseif due then
+    keep(option, due)
     local id = string.sub(task, 1, 26)
     call('HSET', KEYS[5], id, 'v1 ' .. task)
     call('ZADD', KEYS[4], string.format('%.3f', due), id)
@@ -99,6 +112,7 @@ for i = skip + 1, n do
     answer[2 + i] = '@'
     stored = stored + 1
   else
+    keep(option)
     answer[2 + i] = call('XADD', key, '*', 'v1', task)
     stored = stored + 1
     high = answer[2 + i]
