@@ -178,30 +178,37 @@ func flag(on bool) string {
 
 func ms(v any) time.Duration { return time.Duration(number(v)) * time.Millisecond }
 
-// each runs a script once for each key, or pair of keys, in as few round trips as there are servers. It returns the answers in order.
+// each runs a script once for each key, or pair of keys, and returns the numbers it answers, in order.
 func (r *Runner) each(ctx context.Context, s *lua, calls []keyedCall) ([]int, error) {
-	sha := r.source(s).sha
-	commands, err := r.client.Pipelined(ctx, func(p redis.Pipeliner) error {
-		for _, c := range calls {
-			p.EvalSha(ctx, sha, c.keys, c.args...)
-		}
-		return nil
-	})
-	if len(commands) != len(calls) {
-		return nil, err
-	}
+	commands := r.many(ctx, s, calls)
 	answers := make([]int, len(calls))
 	for i, command := range commands {
-		answer, err := command.(*redis.Cmd).Result()
-		if redis.HasErrorPrefix(err, "NOSCRIPT") {
-			answer, err = r.run(ctx, s, calls[i].keys, calls[i].args)
-		}
+		answer, err := command.Result()
 		if err != nil {
 			return nil, wrap(s, err)
 		}
 		answers[i] = number(answer)
 	}
 	return answers, nil
+}
+
+// many runs a script many times in as few round trips as there are servers. Each answer has an error of its own.
+func (r *Runner) many(ctx context.Context, s *lua, calls []keyedCall) []*redis.Cmd {
+	sha := r.source(s).sha
+	pipe := r.client.Pipeline()
+	commands := make([]*redis.Cmd, len(calls))
+	for i, c := range calls {
+		commands[i] = pipe.EvalSha(ctx, sha, c.keys, c.args...)
+	}
+	_, _ = pipe.Exec(ctx)
+	for i, command := range commands {
+		if redis.HasErrorPrefix(command.Err(), "NOSCRIPT") {
+			answer, err := r.run(ctx, s, calls[i].keys, calls[i].args)
+			command.SetVal(answer)
+			command.SetErr(err)
+		}
+	}
+	return commands
 }
 
 // keyedCall is one call of a script.
