@@ -16,14 +16,14 @@ import (
 type Queue struct {
 	Name    string           `json:"queue"`
 	Paused  bool             `json:"paused"`
-	Waiting Count            `json:"waiting"`        // tasks that wait for a worker: the backlog
-	Running Count            `json:"running"`        // tasks that a worker has
-	Delayed Count            `json:"delayed"`        // tasks that are due later, retries among them
-	Dead    Count            `json:"dead"`           // dead letters
-	Workers Count            `json:"workers"`        // workers with a lease
-	Oldest  float64          `json:"oldest_seconds"` // how long the oldest task has been waiting or running; 0 without one
-	Recent  Minute           `json:"recent"`         // the last full minute
-	Totals  map[string]int64 `json:"totals"`         // since the queue was made, by the names of PROTOCOL.md: done, retried and so on
+	Waiting Count            `json:"waiting"`         // tasks that wait for a worker: the backlog
+	Running Count            `json:"running"`         // tasks that a worker has
+	Delayed Count            `json:"delayed"`         // tasks that are due later, retries among them
+	Dead    Count            `json:"dead"`            // dead letters
+	Workers Count            `json:"workers"`         // workers with a lease
+	Oldest  float64          `json:"oldest_seconds"`  // how long the oldest task has been waiting or running; 0 without one
+	Recent  Minute           `json:"recent"`          // the last full minute
+	Totals  map[string]int64 `json:"totals"`          // since the queue was made, by the names of PROTOCOL.md: done, retried and so on
 	Error   string           `json:"error,omitempty"` // why nothing else is known: a key of a wrong type
 }
 
