@@ -1,12 +1,38 @@
 package inspect
 
-import "context"
+import (
+	"context"
+	"errors"
+	"fmt"
 
-// Pause stops all workers of the queues from taking new tasks; what runs goes on, and clients may go on storing tasks.
-func (i *Inspector) Pause(ctx context.Context, queues ...string) error { return errNotYet }
+	"github.com/athoune/worker-machine/internal/wire"
+)
 
-// Resume lets workers take tasks of the queues again.
-func (i *Inspector) Resume(ctx context.Context, queues ...string) error { return errNotYet }
+// Pause stops all workers of the queues from taking new tasks; what runs, or was fetched before, goes on, and clients may go on storing
+// tasks. A queue that nobody has used yet is paused for when somebody does.
+func (i *Inspector) Pause(ctx context.Context, queues ...string) error {
+	return i.switchAll(ctx, "pause", queues)
+}
+
+// Resume lets workers take tasks of the queues again, at once.
+func (i *Inspector) Resume(ctx context.Context, queues ...string) error {
+	return i.switchAll(ctx, "resume", queues)
+}
+
+func (i *Inspector) switchAll(ctx context.Context, verb string, queues []string) error {
+	for _, queue := range queues { // BEFORE the first one is switched
+		if err := wire.CheckName("queue", queue); err != nil {
+			return fmt.Errorf("inspect: %s: %w", verb, err)
+		}
+	}
+	var errs []error
+	for _, queue := range queues {
+		if _, err := i.store.Scripts().Switch(ctx, i.store.Keys(queue), verb == "pause"); err != nil {
+			errs = append(errs, fmt.Errorf("inspect: %s %s: %w", verb, queue, err))
+		}
+	}
+	return errors.Join(errs...)
+}
 
 // Cancellation is what became of tasks that were to be cancelled.
 type Cancellation struct {

@@ -28,19 +28,20 @@ var ErrNotReplayable = errors.New("it holds no task that can run")
 
 // DeadLetter is a task that failed for good, kept with its reason until it is replayed or purged.
 type DeadLetter struct {
-	ID       string // of the dead letter itself, for Replay and Purge; it is older or newer as a Redis entry ID is
-	Queue    string
-	TaskID   string // "" when the entry was no task
-	Function string
-	Attempt  int    // the attempt it failed in
-	Reason   string // one of a few words, such as "failed", "dropped" or "malformed"
-	Error    string // what the last attempt ended with
-	Worker   string // who buried it
-	Entry    string // where it lay in the stream of tasks
-	Time     time.Time
-	Payload  []byte
-	Headers  map[string]string
-	Raw      string // of an entry that is no task, or one of a newer version: its fields, quoted and cut
+	ID       string            `json:"letter"` // of the dead letter itself, for Replay and Purge; it is older or newer as a Redis entry ID is
+	Queue    string            `json:"queue"`
+	TaskID   string            `json:"task,omitempty"` // "" when the entry was no task
+	Function string            `json:"function,omitempty"`
+	Attempt  int               `json:"attempt,omitempty"` // the attempt it failed in
+	Reason   string            `json:"reason"`            // one of a few words, such as "failed", "dropped" or "malformed"
+	Error    string            `json:"error"`             // what the last attempt ended with
+	Worker   string            `json:"worker,omitempty"`  // who buried it
+	Entry    string            `json:"entry,omitempty"`   // where it lay in the stream of tasks
+	Time     time.Time         `json:"time"`
+	Payload  []byte            `json:"-"`    // whoever shows letters decides who may see it
+	Size     int               `json:"size"` // of the payload; Payload is shorter where a listing cut it
+	Headers  map[string]string `json:"headers,omitempty"`
+	Raw      string            `json:"raw,omitempty"` // of an entry that is no task, or one of a newer version: its fields, quoted and cut
 
 	task wire.Task
 	why  error // why it cannot be replayed
@@ -77,7 +78,7 @@ func List(ctx context.Context, store *stream.Store, queue string, opts ...ListOp
 				page, err = store.Client().XRangeN(ctx, key, low, high, letterPage).Result()
 			}
 			for _, message := range page {
-				if !yield(openLetter(queue, message), nil) {
+				if !yield(Open(queue, message), nil) {
 					return
 				}
 			}
@@ -135,7 +136,7 @@ func Replay(ctx context.Context, store *stream.Store, queue string, ids ...strin
 }
 
 func replay(ctx context.Context, store *stream.Store, queue, id string) (bool, error) {
-	if !isEntryID(id) {
+	if !IsLetterID(id) {
 		return false, fmt.Errorf("%w: an ID is two numbers and a dash, as `dead list` shows it", ErrNoLetter)
 	}
 	found, err := store.Client().XRangeN(ctx, store.Keys(queue).Dead(), id, id, 1).Result()
@@ -145,7 +146,7 @@ func replay(ctx context.Context, store *stream.Store, queue, id string) (bool, e
 	if len(found) == 0 {
 		return false, ErrNoLetter
 	}
-	letter := openLetter(queue, found[0])
+	letter := Open(queue, found[0])
 	if letter.why != nil {
 		return false, fmt.Errorf("%w: %w", ErrNotReplayable, letter.why)
 	}
@@ -178,8 +179,8 @@ func Purge(ctx context.Context, store *stream.Store, queue string, ids ...string
 	return n, nil
 }
 
-// openLetter reads an entry of the stream of dead letters; it takes whatever lies there.
-func openLetter(queue string, message redis.XMessage) DeadLetter {
+// Open reads an entry of the stream of dead letters; it takes whatever lies there.
+func Open(queue string, message redis.XMessage) DeadLetter {
 	letter := DeadLetter{ID: message.ID, Queue: queue, Time: timeOf(message.ID)}
 	fields := make([]string, 0, 2*len(message.Values))
 	for _, name := range slices.Sorted(maps.Keys(message.Values)) {
@@ -209,7 +210,7 @@ func openLetter(queue string, message redis.XMessage) DeadLetter {
 	}
 	letter.task = task
 	letter.TaskID, letter.Function, letter.Attempt = task.ID, task.Function, task.Attempt
-	letter.Payload, letter.Headers = task.Payload, task.Headers
+	letter.Payload, letter.Size, letter.Headers = task.Payload, len(task.Payload), task.Headers
 	return letter
 }
 
@@ -223,8 +224,8 @@ func timeOf(id string) time.Time {
 	return time.UnixMilli(n)
 }
 
-// isEntryID keeps "-", "+" and ranges out of a place where one letter is meant.
-func isEntryID(id string) bool {
+// IsLetterID tells whether id may be that of a dead letter: it keeps "-", "+" and ranges out of a place where one is meant.
+func IsLetterID(id string) bool {
 	ms, sequence, ok := strings.Cut(id, "-")
 	if !ok {
 		return false
