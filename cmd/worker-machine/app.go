@@ -16,7 +16,7 @@ import (
 
 // app is one execution of the program: its streams and its global flags.
 type app struct {
-	env            []string
+	args, env      []string
 	stdin          io.Reader
 	stdout, stderr io.Writer
 
@@ -47,7 +47,7 @@ Put a password into REDIS_URL rather than into --redis, where other users of the
 Options after a ?, with & between them: db, dial_timeout, read_timeout, pool_size, sentinel_user, sentinel_password;
 with TLS also ca, cert, key (PEM files) and server_name.
 
-Exit codes: 0 all went well, 1 something failed, 2 the command line is wrong.`
+Exit codes: 0 all went well, 1 something failed, 2 the command line is wrong, 3 supervise gave up.`
 
 const rootExample = `  worker-machine demo                                          # needs no Redis
   worker-machine dev                                           # a Redis to try things out with
@@ -80,7 +80,7 @@ func (a *app) root() *cobra.Command {
 	complete(root, "log-level", levels...)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	root.AddCommand(
-		a.demoCommand(), a.demoWorkerCommand(), a.devCommand(), a.workCommand(),
+		a.demoCommand(), a.demoWorkerCommand(), a.devCommand(), a.workCommand(), a.superviseCommand(),
 		a.enqueueCommand(), a.callCommand(), a.mapCommand(), a.mapreduceCommand(), a.runsCommand(),
 		a.statsCommand(), a.deadCommand(), a.versionCommand(),
 	)

@@ -4,7 +4,7 @@
 //	worker-machine work --handle 'lines=xargs wc -l'
 //	find . -name '*.go' | worker-machine map lines
 //
-// The exit code is 0 when all went well, 1 when something failed, 2 when the command line is wrong.
+// The exit code is 0 when all went well, 1 when something failed, 2 when the command line is wrong, 3 when supervise gave up.
 package main
 
 import (
@@ -41,7 +41,8 @@ func withSignals() int {
 		quitNow()
 	}()
 	quietRedis()
-	err := run(withQuit(ctx, quit), os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr)
+	release := func() { signal.Stop(signals) }
+	err := run(withRelease(withQuit(ctx, quit), release), os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr)
 	return exitCode(err)
 }
 
@@ -62,8 +63,9 @@ func usagef(format string, args ...any) error {
 var errReported = errors.New("reported")
 
 const (
-	exitFailed = 1
-	exitUsage  = 2
+	exitFailed    = 1
+	exitUsage     = 2
+	exitCrashLoop = 3 // of supervise
 )
 
 func exitCode(err error) int {
@@ -73,6 +75,8 @@ func exitCode(err error) int {
 		return 0
 	case errors.As(err, &usage):
 		return exitUsage
+	case errors.Is(err, errCrashLoop):
+		return exitCrashLoop
 	}
 	return exitFailed
 }
@@ -80,7 +84,7 @@ func exitCode(err error) int {
 // run is the whole program: it executes the command line args with the given environment and streams, prints its error to
 // stderr and returns it.
 func run(ctx context.Context, args, env []string, stdin io.Reader, stdout, stderr io.Writer) error { //nolint:revive // six arguments: they are what a process has
-	a := &app{env: env, stdin: stdin, stdout: stdout, stderr: stderr}
+	a := &app{args: args, env: env, stdin: stdin, stdout: stdout, stderr: stderr}
 	root := a.root() //nolint:contextcheck // cobra hands ctx to the commands
 	root.SetArgs(args)
 	root.SetIn(stdin)

@@ -34,6 +34,9 @@ type workFlags struct {
 	mapreduce bool
 	programs  programFlags
 	roots     []string
+
+	fleet    fleetFlags // of --processes
+	maxTasks int
 }
 
 const (
@@ -57,7 +60,10 @@ programs: only runs with exactly these are taken, from a queue that is named for
 queue ` + signedQueue + `. Nothing else that comes from Redis decides what runs. --root limits which files are read.
 
 ctrl-C or SIGTERM: nothing new is started, what runs gets --drain to end, and the rest goes to other workers at no cost of an
-attempt. A second ctrl-C kills what runs.`
+attempt. A second ctrl-C kills what runs.
+
+With --processes there are so many worker processes with these flags, which are kept alive: they are started again when they end, one after
+the other on SIGHUP, and when --max-rss, --max-age or --max-tasks say so; see worker-machine supervise, which does it for any program.`
 
 func (a *app) workCommand() *cobra.Command {
 	var f workFlags
@@ -68,11 +74,12 @@ func (a *app) workCommand() *cobra.Command {
 		Example: `  worker-machine work --handle 'lines=xargs wc -l'
   worker-machine work --queue mail:3 --queue reports --handle 'send=sendmail -t' --handle 'report=python3 report.py'
   worker-machine work --queue images --concurrency 2 --timeout 5m --handle 'resize=convert - -resize 50% png:-'
+  worker-machine work --processes 4 --max-rss 512MiB --handle 'lines=xargs wc -l'
   worker-machine work --shell --handle 'top=sort | uniq -c | sort -rn | head'
   worker-machine work --mapreduce --map 'tr -s " " "\\n"' --reduce 'uniq -c'
   worker-machine work --mapreduce --secret-file /etc/worker-machine.secret --root /data`,
 		Args: programArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.work(cmd.Context(), &f) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.workOrSupervise(cmd, &f) },
 	}
 	flags := cmd.Flags()
 	flags.StringArrayVarP(&f.queues, "queue", "q", nil, "a queue to read, or queue:weight; may be repeated (default: "+stream.DefaultQueue+", or that of --mapreduce)")
@@ -92,6 +99,7 @@ func (a *app) workCommand() *cobra.Command {
 	flags.BoolVar(&f.mapreduce, "mapreduce", false, "run tasks of worker-machine mapreduce; see --map and --secret-file")
 	flags.StringArrayVar(&f.roots, "root", nil, "map tasks read files in this directory only; may be repeated (default: any file)")
 	f.programs.register(cmd)
+	f.registerFleet(cmd)
 	_ = cmd.RegisterFlagCompletionFunc("queue", cobra.NoFileCompletions)
 	_ = cmd.MarkFlagDirname("dir")
 	_ = cmd.MarkFlagDirname("root")
@@ -114,9 +122,10 @@ func (a *app) work(ctx context.Context, f *workFlags) error {
 		return err
 	}
 	defer target.Close()
+	tally := a.newTally(f.maxTasks)
 	worker, err := group.NewWorker(target.store, group.Config{
 		Queues: queues, Strict: f.strict, Concurrency: f.concurrency, MaxAttempts: f.maxAttempts, Timeout: f.timeout,
-		Drain: f.drain, Lease: f.lease, Backoff: group.Backoff{Min: f.backoffMin, Max: f.backoffMax}, Hooks: a.workHooks(),
+		Drain: f.drain, Lease: f.lease, Backoff: group.Backoff{Min: f.backoffMin, Max: f.backoffMax}, Hooks: tally.hooks(a.workHooks()),
 	})
 	if err != nil {
 		return usagef("%w", err)
@@ -127,8 +136,11 @@ func (a *app) work(ctx context.Context, f *workFlags) error {
 		names[i] = p.function
 	}
 	names = append(names, crowd.handle(worker, target.store, quitOf(ctx))...)
+	ctx, stop := tally.begin(ctx)
+	defer stop()
 	return a.runWorker(ctx, worker, func(ctx context.Context) {
 		if awaitLease(ctx, target.store, queues, worker.Name()) == nil {
+			tally.upward.Ready()
 			a.note("ready: worker %s on %s runs %s", worker.Name(), queueList(queues), strings.Join(names, ", "))
 		}
 	})

@@ -19,6 +19,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/athoune/worker-machine/cmd/worker-machine/internal/pgroup"
 	"github.com/athoune/worker-machine/cmd/worker-machine/internal/plain"
 )
 
@@ -145,7 +146,7 @@ func (p *Program) flow(ctx context.Context, meta Meta, feed func(io.Writer) erro
 	child := exec.Command(p.path) //nolint:noctx // kill ends the whole group, CommandContext only one process
 	child.Args, child.Dir = p.argv, p.dir
 	child.Env = append(meta.environ(), p.env...)
-	child.SysProcAttr = ownGroup()
+	child.SysProcAttr = pgroup.Own()
 
 	run, err := start(child, feed, read)
 	if err != nil {

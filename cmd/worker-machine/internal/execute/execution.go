@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/athoune/worker-machine/cmd/worker-machine/internal/pgroup"
 )
 
 // outputPatience is how long an execution waits for the end of the output once its group was killed. Only a process that left
@@ -167,16 +169,16 @@ func (e *execution) kill() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if !e.reaped {
-		killGroup(e.child)
+		pgroup.Kill(e.child)
 	}
 }
 
 // reap waits for the program's end and kills what it left behind in its group.
 func (e *execution) reap() error {
-	finish := awaitExit(e.child)
+	finish := pgroup.AwaitExit(e.child)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	killGroup(e.child)
+	pgroup.Kill(e.child)
 	e.reaped = true
 	return finish()
 }
