@@ -155,10 +155,10 @@ func TestAwaitHearsOfAnOutcomeAtOnce(t *testing.T) {
 	client := newClient(t, rdb, stream.ClientConfig{})
 	idle := enqueueKept(t, client, time.Hour) // has no outcome; one more task must not wait for the end of its read
 	awaiting(t, rdb, client, idle)
-	took := make([]time.Duration, 0, 30)
+	took, joined := make([]time.Duration, 0, 30), make([]time.Duration, 0, 30)
 	for range cap(took) {
 		id := enqueueKept(t, client, time.Hour)
-		ended := make(chan time.Time, 1)
+		ended, asked := make(chan time.Time, 1), time.Now()
 		go func() {
 			if _, err := client.Await(t.Context(), "q", id); err != nil {
 				t.Error(err)
@@ -168,6 +168,7 @@ func TestAwaitHearsOfAnOutcomeAtOnce(t *testing.T) {
 		eventually(t, func() bool { // a read that names both streams blocks
 			return strings.Contains(rdb.ClientList(t.Context()).Val(), "cmd=xread ") && client.Awaited("q") == 2
 		})
+		joined = append(joined, time.Since(asked))
 		record(t, rdb, id, "~due") // is no outcome
 		began := time.Now()
 		record(t, rdb, id, "+1")
@@ -176,6 +177,10 @@ func TestAwaitHearsOfAnOutcomeAtOnce(t *testing.T) {
 	slices.Sort(took)
 	if median := took[len(took)/2]; median > 5*time.Millisecond { // a fraction of one on a machine that does nothing else
 		t.Errorf("half of the waits took more than %v", median)
+	}
+	slices.Sort(joined)
+	if median := joined[len(joined)/2]; median > 200*time.Millisecond {
+		t.Errorf("half of the waits began after %v: they wait for the end of a read that blocks", median)
 	}
 	t.Logf("median %v, slowest %v", took[len(took)/2], took[len(took)-1])
 }

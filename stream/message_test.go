@@ -75,7 +75,7 @@ func TestWhatAPersonSees(t *testing.T) {
 				_, err := echo.Task(client, "x", stream.After(1))
 				return err
 			},
-			[]string{"options After, At, Unique and Replicas do not fit a task whose outcome is awaited: enqueue it instead"},
+			[]string{"options After, At, Unique, Idempotent, Keep and Replicas do not fit a task whose outcome is awaited: enqueue it instead"},
 		},
 		"all that is wrong with a client": {
 			func() error {

@@ -53,7 +53,7 @@ func (s *Session) take(entries []conn.Entry) {
 				s.client.store.logger.Warn("skip a reply that is none", zap.String("queue", s.queue), zap.String("entry", entry.ID), zap.Error(err))
 				continue
 			}
-			p := s.pending[o.TaskID]
+			p, before := s.pending[o.TaskID], len(s.ready)
 			switch {
 			case p == nil: // a duplicate, or nobody waits for it any more
 			case o.Kind == wire.KindMoved:
@@ -64,6 +64,7 @@ func (s *Session) take(entries []conn.Entry) {
 				delete(s.pending, o.TaskID)
 				s.ready = append(s.ready, o)
 			}
+			s.count(before)
 		}
 	}
 	if len(s.ready) > 0 {
@@ -176,7 +177,7 @@ func (s *Session) heard(err error) {
 // touch renews the reply stream, or makes it, and compares what the producer lane says with what was acknowledged.
 func (s *Session) touch(ctx context.Context, by *script.Runner) (kept bool, err error) {
 	id, acked := s.lane.acked()
-	state, err := by.Session(ctx, script.SessionKeys{Keys: s.keys, ID: s.id, Lane: id}, s.client.cfg.ReplyTTL)
+	state, err := by.Session(ctx, script.SessionKeys{Keys: s.keys, ID: s.id, Lane: id, Info: s.info()}, s.client.cfg.ReplyTTL)
 	if err != nil {
 		return false, err
 	}

@@ -50,6 +50,7 @@ type Session struct {
 	answered  time.Time // when Redis last did, or its absence was last told
 	outage    error     // for Next to tell
 	unheard   bool      // the last look had no answer
+	tally     tally     // for people
 
 	wake   chan struct{} // ready, closed or outage has changed
 	loss   chan struct{} // Redis has lost data
@@ -84,6 +85,7 @@ func (c *Client) OpenSession(ctx context.Context, queue string) (*Session, error
 		return nil, fmt.Errorf("stream: open session: %w", err)
 	}
 	s := &Session{
+		tally:  tally{began: time.Now()},
 		client: c, lane: l, queue: l.queue, keys: l.keys, id: NewID(), reader: reader, looks: c.store.scripts.With(reader.Client()), cursor: "0-0",
 		answered: time.Now(), pending: make(map[string]*sent), wake: make(chan struct{}, 1), loss: make(chan struct{}, 1), ended: make(chan struct{}),
 	}
@@ -252,6 +254,7 @@ func (s *Session) store(ctx context.Context, t *ticket, batch []*sent) (n int, e
 			s.refuse(p, place.Duplicate)
 		}
 		n++
+		s.tally.send(&p.task)
 	}
 	if err == nil && t.stored.Replicas < t.replicas {
 		err = fmt.Errorf("%w: %d of %d", ErrNotReplicated, t.stored.Replicas, t.replicas)
@@ -291,6 +294,8 @@ func (s *Session) disown(ctx context.Context, t *ticket, batch []*sent) {
 // refuse gives a task that was not stored the outcome it will not get from a worker.
 func (s *Session) refuse(p *sent, holder string) {
 	delete(s.pending, p.task.ID)
+	s.tally.done++
+	s.tally.failed++
 	s.ready = append(s.ready, Outcome{TaskID: p.task.ID, Kind: wire.KindFailure, Failure: wire.Failure{
 		Function: p.task.Function, Attempt: p.task.Attempt, Reason: reasonDuplicate, Message: "task " + holder + " has the same uniqueness key and is not done yet",
 	}})
@@ -442,7 +447,13 @@ func (s *Session) Close(ctx context.Context) error {
 func (s *Session) remove(ctx context.Context) error {
 	<-s.ended
 	err := s.cancelRest(ctx)
-	if delErr := s.client.store.writer.Del(ctx, s.keys.Reply(s.id), s.keys.Context(s.id)).Err(); delErr != nil {
+	_, delErr := s.client.store.writer.TxPipelined(ctx, func(p redis.Pipeliner) error {
+		p.Del(ctx, s.keys.Reply(s.id), s.keys.Context(s.id))
+		p.ZRem(ctx, s.keys.Sessions(), s.id)
+		p.HDel(ctx, s.keys.SessionInfo(), s.id)
+		return nil
+	})
+	if delErr != nil {
 		err = errors.Join(err, fmt.Errorf("stream: close session %s: %w", s.id, delErr))
 	}
 	s.lane.leave(s)

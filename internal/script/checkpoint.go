@@ -40,8 +40,8 @@ type Claimed struct {
 
 // Claim makes a process the owner of a checkpoint, and makes one where there is none. It may be called again with the same owner.
 func (r *Runner) Claim(ctx context.Context, keys wire.Keys, c Claim) (Claimed, error) {
-	args := []any{c.Owner, c.Session, c.Function, c.Kind, c.TTL.Milliseconds(), CheckpointVersion}
-	answer, err := r.run(ctx, claimScript, []string{keys.Batch(c.Name), keys.Cancels()}, args)
+	args := []any{c.Owner, c.Session, c.Function, c.Kind, c.TTL.Milliseconds(), CheckpointVersion, c.Name, keys.Batch("")}
+	answer, err := r.run(ctx, claimScript, []string{keys.Batch(c.Name), keys.Cancels(), keys.Batches()}, args)
 	if err != nil {
 		return Claimed{}, err
 	}
@@ -85,11 +85,11 @@ type Save struct {
 
 // Save saves a checkpoint or renews it. It may be called again.
 func (r *Runner) Save(ctx context.Context, keys wire.Keys, s Save) (Saved, error) {
-	args := []any{s.Owner.ID, strconv.FormatInt(s.Owner.Epoch, 10), strconv.FormatInt(s.Seq, 10), s.TTL.Milliseconds()}
+	args := []any{s.Owner.ID, strconv.FormatInt(s.Owner.Epoch, 10), strconv.FormatInt(s.Seq, 10), s.TTL.Milliseconds(), s.Name}
 	for _, name := range slices.Sorted(maps.Keys(s.Fields)) {
 		args = append(args, name, s.Fields[name])
 	}
-	answer, err := r.run(ctx, checkpointScript, []string{keys.Batch(s.Name), keys.Cancels()}, args)
+	answer, err := r.run(ctx, checkpointScript, []string{keys.Batch(s.Name), keys.Cancels(), keys.Batches()}, args)
 	return Saved(number(answer)), err
 }
 
@@ -100,8 +100,8 @@ func (r *Runner) Discard(ctx context.Context, keys wire.Keys, name string, owner
 	if own {
 		mark = "+"
 	}
-	args := []any{owner.ID, strconv.FormatInt(owner.Epoch, 10), mark}
-	answer, err := r.run(ctx, discardScript, []string{keys.Batch(name), keys.Cancels()}, args)
+	args := []any{owner.ID, strconv.FormatInt(owner.Epoch, 10), name, mark}
+	answer, err := r.run(ctx, discardScript, []string{keys.Batch(name), keys.Cancels(), keys.Batches()}, args)
 	return number(answer) == 1, err
 }
 

@@ -12,6 +12,7 @@ type SessionKeys struct {
 	Keys wire.Keys
 	ID   string // of the session
 	Lane string // of its client's producer lane
+	Info string // for people: who it is
 }
 
 // SessionState is what the owner of a session needs to notice a loss of data.
@@ -22,8 +23,8 @@ type SessionState struct {
 
 // Session keeps the reply stream and the shared values of a session alive for another ttl, and makes the stream when it is not there.
 func (r *Runner) Session(ctx context.Context, s SessionKeys, ttl time.Duration) (SessionState, error) {
-	names := []string{s.Keys.Reply(s.ID), s.Keys.Context(s.ID), s.Keys.Producer(s.Lane)}
-	answer, err := r.run(ctx, sessionScript, names, []any{ttl.Milliseconds()})
+	names := []string{s.Keys.Reply(s.ID), s.Keys.Context(s.ID), s.Keys.Producer(s.Lane), s.Keys.Sessions(), s.Keys.SessionInfo()}
+	answer, err := r.run(ctx, sessionScript, names, []any{ttl.Milliseconds(), s.ID, s.Info})
 	if err != nil {
 		return SessionState{}, err
 	}

@@ -58,6 +58,9 @@ func matches(s string, most int, others string) bool {
 //	<prefix>:{<queue>}:unique:<hash>     string   uniqueness lock, holds the task ID, PX
 //	<prefix>:{<queue>}:reply:<ulid>      stream   outcomes for one session (a client or a batch), or the kept outcome of the task of that ID, PX
 //	<prefix>:{<queue>}:context:<ulid>    hash     small shared values of one batch, PX
+//	<prefix>:{<queue>}:sessions          zset     IDs of sessions by their last renewal, ms; one hour, PX
+//	<prefix>:{<queue>}:sessions:info     hash     session ID -> its process and its counts, JSON, PX
+//	<prefix>:{<queue>}:batches           zset     names of durable batches by their last renewal, ms
 //	<prefix>:{<queue>}:batch:<name>      hash     checkpoint of a durable batch, PX
 //	<prefix>:{<queue>}:dead              stream   dead letters
 //	<prefix>:{<queue>}:crashes           hash     entry ID -> crashes it was in flight in
@@ -108,7 +111,16 @@ func (k Keys) Reply(id string) string { return k.base + "reply:" + id }
 // Context is the hash of small values that the tasks of one batch share.
 func (k Keys) Context(id string) string { return k.base + "context:" + id }
 
-// Batch is the checkpoint of a durable batch.
+// Sessions is the sorted set of the IDs of sessions by when they were last renewed.
+func (k Keys) Sessions() string { return k.base + "sessions" }
+
+// SessionInfo is the hash of what sessions tell of themselves, by their IDs.
+func (k Keys) SessionInfo() string { return k.base + "sessions:info" }
+
+// Batches is the sorted set of the names of durable batches by when they were last renewed.
+func (k Keys) Batches() string { return k.base + "batches" }
+
+// Batch is the checkpoint of a durable batch; an empty name gives the prefix of all of them.
 func (k Keys) Batch(name string) string { return k.base + "batch:" + name }
 
 // Dead is the stream of dead letters.

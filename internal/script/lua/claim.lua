@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- claim makes a process the owner of the checkpoint of a batch, and makes one where there is none.
--- KEYS batch cancels
--- ARGV owner session function kind ttl version
+-- KEYS batch cancels batches
+-- ARGV owner session function kind ttl version name, prefix of the queue's checkpoints
 -- returns status, the time of Redis in ms, then the fields and values of the checkpoint
 -- status: 'OK'; 'OTHER' it is of another function or kind, or of a newer version; 'TAKEN' a call that arrives late: somebody has come after it
 -- The epoch is the time it was claimed, and above the one before: also above those of a checkpoint that Redis has lost since.
@@ -31,5 +31,11 @@ if held[1] ~= ARGV[1] then
     'function', ARGV[3], 'kind', ARGV[4])
 end
 redis.call('PEXPIRE', KEYS[1], ARGV[5])
+-- For people: it must not fail the rest. Those that expired long since go, some each time.
+redis.pcall('ZADD', KEYS[3], now, ARGV[7])
+local oldest = redis.pcall('ZRANGE', KEYS[3], 0, 15)
+for _, name in ipairs(oldest['err'] and {} or oldest) do
+  if redis.call('EXISTS', ARGV[8] .. name) == 0 then redis.pcall('ZREM', KEYS[3], name) end
+end
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', string.format('%.0f', tonumber(now) - 3600000))
 return state('OK')
