@@ -78,3 +78,11 @@ func millis(v any) time.Time {
 	}
 	return time.UnixMilli(n)
 }
+
+// count reads a number that is a text where it came out of a hash.
+func count(v any) int64 {
+	if n, err := strconv.ParseInt(text(v), 10, 64); err == nil {
+		return n
+	}
+	return int64(number(v))
+}
