@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/term"
 
+	"github.com/athoune/worker-machine/cmd/worker-machine/internal/plain"
 	"github.com/athoune/worker-machine/internal/wire"
 )
 
@@ -55,7 +57,7 @@ const rootExample = `  worker-machine demo                                      
   worker-machine call lines /etc/passwd                        # one task, and its result
   find . -name '*.go' | worker-machine map lines               # many
   worker-machine mapreduce --local --input '*.txt' --map 'tr -s " " "\\n"' --reduce 'uniq -c'
-  worker-machine stats`
+  worker-machine queues                                        # what lies where`
 
 // root makes the command tree.
 func (a *app) root() *cobra.Command {
@@ -82,7 +84,8 @@ func (a *app) root() *cobra.Command {
 	root.AddCommand(
 		a.demoCommand(), a.demoWorkerCommand(), a.devCommand(), a.workCommand(), a.superviseCommand(),
 		a.enqueueCommand(), a.callCommand(), a.mapCommand(), a.mapreduceCommand(), a.runsCommand(),
-		a.statsCommand(), a.deadCommand(), a.versionCommand(),
+		a.queuesCommand(), a.workersCommand(), a.tasksCommand(), a.pendingCommand(), a.deadCommand(), a.batchesCommand(),
+		a.pauseCommand(), a.resumeCommand(), a.purgeCommand(), a.doctorCommand(), a.benchCommand(), a.statsCommand(), a.versionCommand(),
 	)
 	root.InitDefaultHelpCmd()
 	strictHelp(root)
@@ -174,11 +177,19 @@ func (a *app) printf(format string, args ...any) error {
 // note tells the person at the terminal something that is no result.
 func (a *app) note(format string, args ...any) { _, _ = fmt.Fprintf(a.stderr, format+"\n", args...) }
 
-// printJSON writes one line.
+// draw writes to the terminal as it is.
+func (a *app) draw(format string, args ...any) { _, _ = fmt.Fprintf(a.stderr, format, args...) }
+
+// printJSON writes one line, without anything that a terminal would obey.
 func (a *app) printJSON(value any) error {
-	encoder := json.NewEncoder(a.stdout)
+	var line bytes.Buffer
+	encoder := json.NewEncoder(&line)
 	encoder.SetEscapeHTML(false)
-	return encoder.Encode(value)
+	if err := encoder.Encode(value); err != nil {
+		return err
+	}
+	_, err := io.WriteString(a.stdout, plain.JSON(line.String()))
+	return err
 }
 
 // isTerminal tells whether a person reads or writes a stream.

@@ -31,7 +31,7 @@ When you leave early (ctrl-C, --wait), the task is cancelled unless it has start
 		Args: functionArgs,
 		RunE: func(cmd *cobra.Command, args []string) error { return a.call(cmd.Context(), &f, args, wait) },
 	}
-	f.register(cmd)
+	f.register(a, cmd)
 	f.registerDelay(cmd)
 	cmd.Flags().DurationVar(&wait, "wait", 0, "give up after this time (default: wait for ever)")
 	return cmd

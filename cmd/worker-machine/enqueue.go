@@ -28,7 +28,7 @@ first, and a note on stderr says so.`,
 		Args: functionArgs,
 		RunE: func(cmd *cobra.Command, args []string) error { return a.enqueue(cmd.Context(), &f, args) },
 	}
-	f.register(cmd)
+	f.register(a, cmd)
 	f.registerDelay(cmd)
 	return cmd
 }

@@ -15,6 +15,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/athoune/worker-machine/cmd/worker-machine/internal/plain"
 )
 
 func main() {
@@ -101,9 +103,9 @@ func run(ctx context.Context, args, env []string, stdin io.Reader, stdout, stder
 	switch {
 	case errors.Is(err, errReported):
 	case errors.As(err, &usage):
-		_, _ = fmt.Fprintf(stderr, "worker-machine: %v\nSee '%s --help'.\n", err, command.CommandPath())
+		_, _ = fmt.Fprintf(stderr, "worker-machine: %s\nSee '%s --help'.\n", plain.Text(err.Error()), command.CommandPath())
 	default:
-		_, _ = fmt.Fprintf(stderr, "worker-machine: %v\n", err)
+		_, _ = fmt.Fprintf(stderr, "worker-machine: %s\n", plain.Text(err.Error()))
 	}
 	return err
 }

@@ -71,7 +71,7 @@ those that failed, and input_base64 and result_base64 for what is not text.`,
 			return a.mapLines(cmd.Context(), &f, args)
 		},
 	}
-	f.register(cmd)
+	f.register(a, cmd)
 	flags := cmd.Flags()
 	flags.BoolVar(&f.ordered, "ordered", false, "print the results in the order of the inputs")
 	flags.IntVar(&f.window, "window", 1000, "how many inputs may be out at a time")

@@ -32,7 +32,7 @@ after nobody worked on it any more.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.listRuns(cmd.Context(), queue) },
 	}
 	cmd.Flags().StringVarP(&queue, "queue", "q", "", "those of this queue only")
-	_ = cmd.RegisterFlagCompletionFunc("queue", cobra.NoFileCompletions)
+	_ = cmd.RegisterFlagCompletionFunc("queue", a.completeQueues)
 	cmd.AddCommand(a.runsShowCommand(), a.runsCancelCommand(), a.runsResumeCommand())
 	return cmd
 }

@@ -16,8 +16,9 @@ import (
 func (a *app) statsCommand() *cobra.Command {
 	var watch time.Duration
 	cmd := &cobra.Command{
-		Use:   "stats [QUEUE...]",
-		Short: "Show what lies in the queues",
+		Use:    "stats [QUEUE...]",
+		Hidden: true, // for scripts that have it
+		Short:  "Show what lies in the queues, as before there was worker-machine queues",
 		Long: `Show what lies in the queues: tasks that wait (backlog), run, are due later (delayed), and dead letters; how old the oldest
 task is that waits or runs; how many workers there are; and how many tasks are done since the queue was made.
 
@@ -46,24 +47,7 @@ func (a *app) stats(ctx context.Context, names []string, watch time.Duration) er
 		return err
 	}
 	defer target.Close()
-	if watch == 0 {
-		return a.showQueues(ctx, target, names)
-	}
-	again := time.NewTicker(watch)
-	defer again.Stop()
-	for {
-		if isTerminal(a.stdout) && !a.json {
-			_ = a.printf("\x1b[H\x1b[2J")
-		}
-		if err := a.showQueues(ctx, target, names); err != nil && ctx.Err() == nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-again.C:
-		}
-	}
+	return a.again(ctx, watch, func() error { return a.showQueues(ctx, target, names) })
 }
 
 func (a *app) showQueues(ctx context.Context, target *connection, names []string) (err error) {

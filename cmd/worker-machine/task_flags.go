@@ -31,7 +31,7 @@ type taskFlags struct {
 const defaultMaxPayload = 1 << 20
 
 // register adds the flags that all tasks have.
-func (f *taskFlags) register(cmd *cobra.Command) {
+func (f *taskFlags) register(a *app, cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVarP(&f.queue, "queue", "q", stream.DefaultQueue, "the queue")
 	flags.StringArrayVar(&f.headers, "header", nil, "a header name=value for the task, may be repeated")
@@ -39,7 +39,7 @@ func (f *taskFlags) register(cmd *cobra.Command) {
 	flags.DurationVar(&f.timeout, "timeout", 0, "how long one attempt may run (default: what its worker says)")
 	flags.IntVar(&f.maxPayload, "max-payload", defaultMaxPayload, "most bytes of a payload")
 	flags.Int64Var(&f.maxQueue, "max-queue", 0, "refuse when the queue holds so many tasks (default: no limit)")
-	_ = cmd.RegisterFlagCompletionFunc("queue", cobra.NoFileCompletions)
+	_ = cmd.RegisterFlagCompletionFunc("queue", a.completeQueues)
 }
 
 // registerDelay adds the flags that say when and whether a task is stored.

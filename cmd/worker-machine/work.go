@@ -100,7 +100,7 @@ func (a *app) workCommand() *cobra.Command {
 	flags.StringArrayVar(&f.roots, "root", nil, "map tasks read files in this directory only; may be repeated (default: any file)")
 	f.programs.register(cmd)
 	f.registerFleet(cmd)
-	_ = cmd.RegisterFlagCompletionFunc("queue", cobra.NoFileCompletions)
+	_ = cmd.RegisterFlagCompletionFunc("queue", a.completeQueues)
 	_ = cmd.MarkFlagDirname("dir")
 	_ = cmd.MarkFlagDirname("root")
 	return cmd
