@@ -212,13 +212,7 @@ func numberText(n int64) string { return strconv.FormatInt(n, 10) }
 // secondsText is ageText of seconds.
 func secondsText(s float64) string { return ageText(time.Duration(s * float64(time.Second))) }
 
-// sinceText is how long ago a time is; clocks that differ do not make it negative.
-func sinceText(t time.Time) string {
-	if t.IsZero() {
-		return "-"
-	}
-	return ageText(max(time.Since(t), time.Millisecond))
-}
+func sinceText(t time.Time) string { return plain.Since(t) }
 
 func timeText(t time.Time) string {
 	if t.IsZero() {
