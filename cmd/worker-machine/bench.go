@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -82,24 +83,36 @@ func (f *benchFlags) check() error {
 		return err
 	}
 	const most = 10_000
-	for _, wrong := range []struct {
-		is   bool
-		text string
+	for _, n := range []struct {
+		flag            string
+		value, from, to float64
 	}{
-		{f.tasks < 1, "--tasks: at least 1"},
-		{f.duration < 0, "--duration: more than 0"},
-		{f.rate < 0, "--rate: more than 0"},
-		{f.producers < 1 || f.producers > most, "--producers: 1 to 10000"},
-		{f.workers < 0 || f.workers > most, "--workers: 0 to 10000"},
-		{f.concurrency < 1 || f.concurrency > most, "--concurrency: 1 to 10000"},
-		{f.busy < 0, "--busy: more than 0"},
-		{f.call && f.workers == 0, "--call: it needs --workers"},
-		{f.workers == 0 && f.duration == 0 && f.tasks > benchOut, "--tasks: at most 100000 without --workers"},
+		{"tasks", float64(f.tasks), 1, math.MaxInt32},
+		{"duration", float64(f.duration), 0, math.MaxInt64},
+		{"rate", f.rate, 0, math.MaxInt32},
+		{"producers", float64(f.producers), 1, most},
+		{"workers", float64(f.workers), 0, most},
+		{"concurrency", float64(f.concurrency), 1, most},
+		{"busy", float64(f.busy), 0, math.MaxInt64},
 	} {
-		if wrong.is {
-			return usagef("%s", wrong.text)
+		if n.value < n.from {
+			return usagef("--%s: at least %.0f", n.flag, n.from)
+		}
+		if n.value > n.to {
+			return usagef("--%s: at most %.0f", n.flag, n.to)
 		}
 	}
+	switch {
+	case f.call && f.workers == 0:
+		return usagef("--call: it needs --workers")
+	case f.workers == 0 && f.duration == 0 && f.tasks > benchOut:
+		return usagef("--tasks: at most %d without --workers", benchOut)
+	}
+	return f.readSizes()
+}
+
+// readSizes reads --size.
+func (f *benchFlags) readSizes() error {
 	for _, text := range f.sizes {
 		var size byteSize
 		if err := size.Set(text); err != nil {

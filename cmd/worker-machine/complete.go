@@ -17,9 +17,6 @@ import (
 // completePatience is how long the shell waits for names from Redis: a person who pressed tab does not wait longer.
 const completePatience = 700 * time.Millisecond
 
-// completer is the signature of completions.
-type completer = func(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective)
-
 // completeQueues completes names of queues.
 func (a *app) completeQueues(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
 	return a.fromRedis(cmd, args, begun, func(ctx context.Context, look *inspect.Inspector) ([]string, error) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"time"
 
@@ -120,29 +121,57 @@ func (a *app) deadList(ctx context.Context, f *deadFlags, named []string) error 
 		return err
 	}
 	defer l.Close()
-	filter, n := f.filter(), 0
-	for {
+	n, more, err := a.eachLetterPage(ctx, l, f)
+	switch {
+	case err != nil:
+		return err
+	case more:
+		a.note("%d letters; there are more, see --limit", n)
+	case n == 0 && !a.json:
+		a.note("no dead letters in queue %s", f.queue)
+	}
+	return nil
+}
+
+// eachLetterPage prints page after page, until there are as many letters as are wanted.
+func (a *app) eachLetterPage(ctx context.Context, l *lookout, f *deadFlags) (n int, more bool, err error) {
+	filter := f.filter()
+	for calls := 1; ; calls++ {
 		filter.Limit = pageLimit
 		if f.limit > 0 {
 			filter.Limit = min(pageLimit, f.limit-n)
 		}
 		page, err := l.Letters(ctx, f.queue, filter)
-		if err != nil {
-			return err
+		if err == nil && a.json {
+			err = l.complete(ctx, page.Letters)
 		}
-		if err := a.printLetters(page.Letters, n == 0); err != nil {
-			return err
+		if err == nil {
+			err = a.printLetters(page.Letters, n == 0)
+		}
+		if err != nil {
+			return n, false, err
 		}
 		n, filter.After = n+len(page.Letters), page.Next
-		if page.Next == "" || f.limit > 0 && n >= f.limit {
-			break
+		if page.Next == "" || f.limit > 0 && (n >= f.limit || calls == someCalls) {
+			return n, page.Next != "", nil
 		}
 	}
-	switch {
-	case filter.After != "":
-		a.note("there are more; see --limit")
-	case n == 0 && !a.json:
-		a.note("no dead letters in queue %s", f.queue)
+}
+
+// complete reads the payloads whole that a listing cut.
+func (l *lookout) complete(ctx context.Context, letters []reclaim.DeadLetter) error {
+	for i := range letters {
+		if len(letters[i].Payload) >= letters[i].Size {
+			continue
+		}
+		whole, err := l.Letter(ctx, letters[i].Queue, letters[i].ID)
+		switch {
+		case errors.Is(err, inspect.ErrNotFound): // it was replayed or purged meanwhile: what we have of it will do
+		case err != nil:
+			return err
+		default:
+			letters[i] = whole
+		}
 	}
 	return nil
 }
