@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/athoune/worker-machine/internal/wire"
+	"github.com/athoune/worker-machine/reclaim"
 )
 
 // Pause stops all workers of the queues from taking new tasks; what runs, or was fetched before, goes on, and clients may go on storing
@@ -41,24 +43,117 @@ type Cancellation struct {
 	Missing int `json:"missing"` // were not found
 }
 
-// Cancel cancels tasks, at most 200 in one call: those that have not started are removed, those that run have their contexts cancelled.
+// Cancel cancels tasks, at most 200 in one call: those that have not started are removed, those that run have their contexts cancelled. An
+// item of a chunk is told to the worker that gets the chunk. One that is not found in a long queue is noted all the same: it does not start again if it
+// was retried, or comes back from a worker that died.
 func (i *Inspector) Cancel(ctx context.Context, queue string, ids ...string) (Cancellation, error) {
-	return Cancellation{}, errNotYet
+	ids, _, err := sortIDs(queue, ids, false)
+	if err != nil {
+		return Cancellation{}, fmt.Errorf("inspect: cancel: %w", err)
+	}
+	c := Cancellation{}
+	removed, err := i.removeTasks(ctx, queue, ids)
+	if err != nil {
+		return c, fmt.Errorf("inspect: cancel tasks of %s: %w", queue, err)
+	}
+	var stop []string
+	for _, id := range ids {
+		switch removed.tasks[id] {
+		case goneTask:
+			c.Removed++
+		case withWorker:
+			c.Told++
+			stop = append(stop, id)
+		default:
+			c.Missing++
+			if !removed.all {
+				stop = append(stop, id)
+			}
+		}
+	}
+	if err := i.stop(ctx, queue, stop); err != nil {
+		c.Missing, c.Told = c.Missing+c.Told, 0
+		return c, fmt.Errorf("inspect: cancel tasks of %s that run: %w", queue, err)
+	}
+	return c, nil
 }
 
-// Retry makes tasks run now that are delayed or dead, at most 200 in one call, and returns how many it did.
+// Retry makes tasks run now that are delayed or dead, at most 200 in one call, and returns how many it did. An ID may also be that of a
+// dead letter. Dead letters are sought by task among the newest 20,000.
 func (i *Inspector) Retry(ctx context.Context, queue string, ids ...string) (int, error) {
-	return 0, errNotYet
+	tasks, letters, err := sortIDs(queue, ids, true)
+	if err != nil {
+		return 0, fmt.Errorf("inspect: retry: %w", err)
+	}
+	n := 0
+	var rest []string
+	if len(tasks) > 0 {
+		found, err := i.store.Scripts().Hasten(ctx, i.store.Keys(queue), tasks)
+		if err != nil {
+			return 0, fmt.Errorf("inspect: retry delayed tasks of %s: %w", queue, err)
+		}
+		for at, id := range tasks {
+			if found[at] {
+				n++
+			} else {
+				rest = append(rest, id)
+			}
+		}
+	}
+	more, err := i.lettersOf(ctx, queue, rest)
+	if err != nil {
+		return n, fmt.Errorf("inspect: retry: %w", err)
+	}
+	for _, id := range append(letters, more...) {
+		done, err := reclaim.Replay(ctx, i.store, queue, id)
+		n += done
+		if err != nil && !errors.Is(err, reclaim.ErrNoLetter) && !errors.Is(err, reclaim.ErrNotReplayable) {
+			return n, fmt.Errorf("inspect: retry: %w", err)
+		}
+	}
+	return n, nil
 }
 
-// Delete removes tasks that have not started, and dead letters, by task ID, at most 200 in one call. Callers of the former get the
-// outcome "cancelled". It returns how many were removed.
+// Delete removes tasks that have not started, and dead letters, at most 200 in one call. An ID is that of a task or of a dead letter, which are sought
+// by task among the newest 20,000. Callers of tasks get the outcome "cancelled". It returns how many were removed.
 func (i *Inspector) Delete(ctx context.Context, queue string, ids ...string) (int, error) {
-	return 0, errNotYet
+	tasks, letters, err := sortIDs(queue, ids, true)
+	if err != nil {
+		return 0, fmt.Errorf("inspect: delete: %w", err)
+	}
+	removed, err := i.removeTasks(ctx, queue, tasks)
+	if err != nil {
+		return removed.count(), fmt.Errorf("inspect: delete tasks of %s: %w", queue, err)
+	}
+	rest := slices.DeleteFunc(tasks, func(id string) bool { return removed.tasks[id] != missingTask })
+	more, err := i.lettersOf(ctx, queue, rest)
+	if err != nil {
+		return removed.count(), fmt.Errorf("inspect: delete: %w", err)
+	}
+	n, err := reclaim.Purge(ctx, i.store, queue, append(letters, more...)...)
+	if err != nil {
+		return removed.count() + n, fmt.Errorf("inspect: delete: %w", err)
+	}
+	return removed.count() + n, nil
 }
 
-// Purge removes all tasks of a queue in a state: Waiting, Delayed or Dead. It goes on in steps until the last task that was there when it began
-// is gone, calls progress after each with how many are removed so far, and may be stopped and begun again.
-func (i *Inspector) Purge(ctx context.Context, queue string, state State, progress func(removed int)) (int, error) {
-	return 0, errNotYet
+// sortIDs checks IDs, drops what comes twice, and parts those of dead letters from those of tasks.
+func sortIDs(queue string, ids []string, mixed bool) (tasks, letters []string, err error) {
+	errs := []error{wire.CheckName("queue", queue)}
+	if len(ids) > pageMost {
+		errs = append(errs, fmt.Errorf("%d IDs: use at most %d in one call", len(ids), pageMost))
+	}
+	ids = slices.Compact(slices.Sorted(slices.Values(ids)))
+	for _, id := range ids {
+		_, isTask := madeAt(id)
+		switch {
+		case isTask:
+			tasks = append(tasks, id)
+		case mixed && reclaim.IsLetterID(id):
+			letters = append(letters, id)
+		default:
+			errs = append(errs, fmt.Errorf("ID %q: use that of a task, 26 capitals and digits", clip(id)))
+		}
+	}
+	return tasks, letters, errors.Join(errs...)
 }

@@ -2,12 +2,14 @@ package inspect_test
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/oklog/ulid/v2"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/athoune/worker-machine/group"
@@ -83,13 +85,60 @@ func (r *rig) start(cfg group.Config, handler group.Handler) (stop func()) {
 	return stop
 }
 
-// ready waits until a worker reads the queue.
-func (r *rig) ready() {
+// fill adds n tasks for f in entries of their own; their payloads are the numbers from 0.
+func (r *rig) fill(n int, reply string) (ids []string) {
 	r.t.Helper()
-	redistest.Eventually(r.t, longer, func() bool {
-		consumers, err := r.redis.XInfoConsumers(r.t.Context(), r.keys.Tasks(), r.store.Group()).Result()
-		return err == nil && len(consumers) > 0
-	}, "a worker reads the queue")
+	return r.fillAt(n, reply, 0)
+}
+
+// fillAt is fill by a client whose clock is off.
+func (r *rig) fillAt(n int, reply string, off time.Duration) (ids []string) {
+	r.t.Helper()
+	now := func() uint64 { return ulid.Timestamp(time.Now().Add(off)) }
+	entropy := ulid.Monotonic(rand.Reader, 0)
+	const atOnce = 1000
+	for start := 0; start < n; start += atOnce {
+		pipe := r.redis.Pipeline()
+		for i := start; i < min(start+atOnce, n); i++ {
+			id := ulid.MustNew(now(), entropy).String()
+			task := wire.Task{ID: id, Function: "f", Attempt: 1, Reply: reply, Payload: fmt.Append(nil, i)}
+			pipe.XAdd(r.t.Context(), &redis.XAddArgs{Stream: r.keys.Tasks(), Values: task.Fields()})
+			ids = append(ids, task.ID)
+		}
+		if _, err := pipe.Exec(r.t.Context()); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	return ids
+}
+
+// reply makes a reply stream.
+func (r *rig) reply() string {
+	r.t.Helper()
+	id := stream.NewID()
+	ok(r.t, r.redis.XAdd(r.t.Context(), &redis.XAddArgs{Stream: r.keys.Reply(id), Values: []string{"v", "1"}}).Err())
+	return id
+}
+
+// outcomes reads every outcome of a reply stream: the kinds and reasons each task has.
+func (r *rig) outcomes(reply string) map[string][]string {
+	r.t.Helper()
+	entries := must(r.redis.Do(r.t.Context(), "XRANGE", r.keys.Reply(reply), "-", "+").Slice())(r.t)
+	all := map[string][]string{}
+	for _, e := range entries {
+		fields := e.([]any)[1].([]any)
+		for i := 0; i+1 < len(fields); i += 2 {
+			if fields[i] == "v" {
+				continue
+			}
+			id := fields[i].(string)
+			o := must(wire.DecodeOutcome(id, fields[i+1].(string)))(r.t)
+			if o.Kind != wire.KindMoved {
+				all[id] = append(all[id], string(o.Kind)+o.Failure.Reason)
+			}
+		}
+	}
+	return all
 }
 
 // bury adds dead letters, as workers do: the nth has what text says of n.

@@ -78,6 +78,6 @@ func refArgs(args []any, tasks []TaskRef) []any {
 
 // Replay turns a dead letter into a task again; it reports false when the letter was gone.
 func (r *Runner) Replay(ctx context.Context, keys wire.Keys, letter string, task wire.Task) (bool, error) {
-	answer, err := r.run(ctx, replayScript, []string{keys.Tasks(), keys.Dead(), keys.Counts()}, []any{letter, task.Encode()})
+	answer, err := r.run(ctx, replayScript, []string{keys.Tasks(), keys.Dead(), keys.Counts(), keys.Cancels()}, []any{letter, task.Encode()})
 	return number(answer) == 1, err
 }

@@ -84,6 +84,7 @@ func (r *Runner) Ghosts(ctx context.Context, keys wire.Keys, group, me string, p
 // Page is where a walk over a stream goes on, and how far.
 type Page struct {
 	Start string // "-" is the beginning
+	End   string // where a walk has one
 	Limit int
 }
 
