@@ -78,13 +78,7 @@ func (b *bot) read(ctx context.Context) error {
 		if err != nil || len(page) == 0 {
 			return err
 		}
-		var questions []question
-		me := b.line.account.jid.Bare()
-		for _, a := range page {
-			if a.Forwarded.Chat.Body != "" && a.Forwarded.Chat.To.Bare().Equal(me) && !a.Forwarded.Chat.From.Bare().Equal(me) && a.Forwarded.Chat.Type != stanza.ErrorMessage {
-				questions = append(questions, question{ID: a.ID, From: a.Forwarded.Chat.From.Bare().String(), Body: a.Forwarded.Chat.Body})
-			}
-		}
+		questions := questionsIn(page, b.line.account.jid.Bare())
 		if err := b.inbox.Add(ctx, questions, page[len(page)-1].ID); err != nil {
 			return err
 		}
@@ -92,6 +86,17 @@ func (b *bot) read(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// questionsIn picks the messages of others to the bot.
+func questionsIn(page []archived, me jid.JID) (questions []question) {
+	for _, a := range page {
+		m := a.Forwarded.Chat
+		if m.Body != "" && m.Type != stanza.ErrorMessage && m.To.Bare().Equal(me) && !m.From.Bare().Equal(me) {
+			questions = append(questions, question{ID: a.ID, From: m.From.Bare().String(), Body: m.Body})
+		}
+	}
+	return questions
 }
 
 // ask stores a task for each question, unless it was stored before.

@@ -53,7 +53,7 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	defer tasks.Close(context.WithoutCancel(ctx))
+	defer func() { _ = tasks.Close(context.WithoutCancel(ctx)) }()
 	if args[0] == "worker" {
 		return runWorker(ctx, tasks)
 	}
