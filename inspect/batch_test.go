@@ -60,7 +60,7 @@ func TestABatchTellsWhoseItIsAndHowFar(t *testing.T) {
 	batch := mapreduce.Map(ctx, client, work, inputs)
 	ended := make(chan error, 1)
 	go func() {
-		for range batch.Results() { //nolint:revive // to the end
+		for range batch.Results() {
 		}
 		ended <- batch.Err()
 	}()
@@ -149,4 +149,3 @@ func TestBatchesAreBounded(t *testing.T) {
 		t.Error("a queue of a wrong name: no error")
 	}
 }
-

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -158,6 +159,9 @@ func (b *Batch[In, Out]) run(ctx context.Context, acc *accumulator, yield func(R
 	}
 	defer context.AfterFunc(b.ctx, func() { cancel(context.Cause(b.ctx)) })() //nolint:contextcheck // likewise
 
+	headers, done := b.client.Sending(both, stream.Sending{Verb: "map", Queue: queueName(b.fn.Queue), Function: b.fn.Name})
+	defer func() { done(b.Err()) }()
+	b.template.Headers = withHeaders(b.template.Headers, headers)
 	b.flow.start()
 	s, err := b.open(both, cancel, acc)
 	if err != nil {
@@ -177,6 +181,16 @@ func (b *Batch[In, Out]) run(ctx context.Context, acc *accumulator, yield func(R
 		}
 	}()
 	end = b.deliver(both, yield)
+}
+
+// withHeaders adds headers to those that are there, which win.
+func withHeaders(there, more map[string]string) map[string]string {
+	if len(more) == 0 {
+		return there
+	}
+	all := maps.Clone(more)
+	maps.Copy(all, there)
+	return all
 }
 
 // open opens the session for the loop over the results; a durable batch then goes on from its checkpoint, which may end it by cancel.

@@ -60,6 +60,8 @@ type Job[In any, K cmp.Ordered, V, Out any] struct {
 	InCodec    stream.Codec // of inputs; default [stream.JSON]
 	ValueCodec stream.Codec // of values between mapper and reducer; default [stream.JSON]
 	OutCodec   stream.Codec // of what the reducer returns; default [stream.JSON]
+
+	headers map[string]string // of the tasks of the run that is submitted: what hooks want
 }
 
 // Pair is one result of a job: a key and what the reducer made of its values.

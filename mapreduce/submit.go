@@ -53,6 +53,9 @@ func (j *Job[In, K, V, Out]) Submit(ctx context.Context, client *stream.Client, 
 	if err != nil {
 		return nil, err
 	}
+	var done func(error)
+	full.headers, done = client.Sending(ctx, stream.Sending{Verb: "submit", Queue: full.Queue, Function: full.Name})
+	defer func() { done(err) }()
 	run := newRun[K](full.Name, o.id, client, full.Queue, full.out().DecodeOut)
 	stored, err := full.open(ctx, run.at, &o)
 	if err == nil && stored.State == script.RunOpen {
@@ -112,7 +115,7 @@ func (j *Job[In, K, V, Out]) open(ctx context.Context, at *place, o *runOptions)
 func (j *Job[In, K, V, Out]) task(run, suffix, id string, number int) wire.Task {
 	return wire.Task{
 		ID: id, Function: j.Name + suffix, Attempt: 1, MaxAttempts: j.MaxAttempts, Timeout: j.Timeout.Truncate(time.Millisecond), Reply: run,
-		Headers: map[string]string{headerRun: run, headerSplit: strconv.Itoa(number)},
+		Headers: withHeaders(map[string]string{headerRun: run, headerSplit: strconv.Itoa(number)}, j.headers),
 	}
 }
 

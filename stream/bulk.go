@@ -22,10 +22,13 @@ func (f Func[In, Out]) EnqueueAll(ctx context.Context, c *Client, inputs iter.Se
 	b.changed.L = &b.mu
 	go b.send(ctx)
 	defer b.end() // also when the inputs panic
+	headers, done := c.Sending(ctx, Sending{Verb: "enqueue all", Queue: f.queue(), Function: f.Name})
+	defer func() { done(err) }()
 	var bad error
 	o := new(order) // of one input after the other
 	for in := range inputs {
-		if bad = f.fill(o, c, in, options); bad != nil || !b.add(o) {
+		bad = f.fill(o, c, in, options)
+		if o.addHeaders(headers); bad != nil || !b.add(o) {
 			break
 		}
 	}

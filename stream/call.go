@@ -39,14 +39,15 @@ func (f Func[In, Out]) Call(ctx context.Context, c *Client, in In, options ...Op
 	if err != nil {
 		return out, f.wrap("call", err)
 	}
+	done := f.sending(ctx, c, "call", o)
 	outcome, err := caller.call(ctx, o)
-	if err != nil {
-		return out, f.wrap("call", err)
+	if err == nil && outcome.Kind != wire.KindResult {
+		err = NewTaskError(outcome)
 	}
-	if outcome.Kind != wire.KindResult {
-		return out, f.wrap("call", NewTaskError(outcome))
+	if err == nil {
+		out, err = f.DecodeOut(outcome.Payload)
 	}
-	out, err = f.DecodeOut(outcome.Payload)
+	done(err)
 	return out, f.wrap("call", err)
 }
 

@@ -28,8 +28,14 @@ type Func[In, Out any] struct {
 // [ErrDuplicate], where the ID is that of the earlier task, and [ErrNotReplicated].
 func (f Func[In, Out]) Enqueue(ctx context.Context, c *Client, in In, options ...Option) (id string, err error) {
 	e, _ := enqueues.Get().(*enqueue)
-	if err = f.fill(&e.order, c, in, options); err == nil {
+	switch err = f.fill(&e.order, c, in, options); {
+	case err != nil:
+	case c.store.hooks.Sending == nil:
 		id, err = e.store(ctx, c, f.queue())
+	default:
+		done := f.sending(ctx, c, "enqueue", &e.order)
+		id, err = e.store(ctx, c, f.queue())
+		done(err)
 	}
 	e.free()
 	return id, f.wrap("enqueue", err)

@@ -241,6 +241,9 @@ func (l *lane) prepare(batch []*ticket) {
 func (l *lane) finish(stored script.Stored, err error) {
 	l.client.lines.put(l.line)
 	l.line = nil
+	if hook := l.client.store.hooks.Stored; hook != nil && err == nil {
+		hook(l.queue, len(l.call.Tasks))
+	}
 	at := 0
 	for i, t := range l.batch {
 		t.stored, t.first, t.lane, t.err = stored, at, l.call.ID, err

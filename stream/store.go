@@ -31,6 +31,7 @@ type Config struct {
 	Prefix string      // of every key; default "wm"
 	Group  string      // consumer group of every queue; default "workers"
 	Logger *zap.Logger // nil is silent; payloads are never logged
+	Hooks  Hooks       // called as things happen
 }
 
 // Store is the place where queues lie: one Redis server, Sentinel group or cluster, and a key prefix.
@@ -42,6 +43,7 @@ type Store struct {
 	prefix  string
 	group   string
 	logger  *zap.Logger
+	hooks   Hooks
 
 	mu     sync.Mutex
 	lines  map[*conn.Line]struct{} // of clients that are not closed
@@ -68,8 +70,8 @@ func NewStore(client redis.UniversalClient, cfg Config) (*Store, error) {
 		return nil, fmt.Errorf("stream: new store: %w", err)
 	}
 	return &Store{
-		client: client, writer: writer, scripts: script.NewRunner(writer),
-		prefix: cfg.Prefix, group: cfg.Group, logger: cfg.Logger,
+		client: client, writer: writer, scripts: script.NewRunner(writer).Watched(cfg.Hooks.Script),
+		prefix: cfg.Prefix, group: cfg.Group, logger: cfg.Logger, hooks: cfg.Hooks,
 	}, nil
 }
 
@@ -120,6 +122,9 @@ func (s *Store) Client() redis.UniversalClient { return s.client }
 
 // Logger is never nil.
 func (s *Store) Logger() *zap.Logger { return s.logger }
+
+// Hooks are those of the Store's configuration; they are for the packages of this module.
+func (s *Store) Hooks() Hooks { return s.hooks }
 
 // Group is the consumer group of every queue.
 func (s *Store) Group() string { return s.group }

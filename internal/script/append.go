@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/athoune/worker-machine/internal/wire"
 )
@@ -47,6 +48,20 @@ type appended struct {
 // happens only while nobody has touched that. An Append whose answer is lost may arrive late, but once Enqueue has stored its
 // tasks, which touches the key, it does nothing. It watches for the next one. It tells no entries: a retry could not tell them either.
 func (r *Runner) Append(ctx context.Context, line RawLine, lane *Lane) (Stored, error) {
+	if r.watch == nil {
+		return r.appendTo(ctx, line, lane)
+	}
+	began := time.Now()
+	stored, err := r.appendTo(ctx, line, lane)
+	failed := err
+	if errors.Is(err, ErrNotWatched) { // the script follows
+		failed = nil
+	}
+	r.watch("append", time.Since(began), failed)
+	return stored, err
+}
+
+func (r *Runner) appendTo(ctx context.Context, line RawLine, lane *Lane) (Stored, error) {
 	a := &lane.appended
 	a.prepare(lane)
 	if err := line.Pass(ctx, a.request, a.answers(), a.see); err != nil {

@@ -108,6 +108,16 @@ func (r *Runner) Enqueue(ctx context.Context, lane *Lane) (Stored, error) {
 
 // EnqueueOn is Enqueue on a line. With [Lane.Watch] it prepares an Append.
 func (r *Runner) EnqueueOn(ctx context.Context, line Line, lane *Lane) (Stored, error) {
+	if r.watch == nil {
+		return r.enqueueOn(ctx, line, lane)
+	}
+	began := time.Now()
+	stored, err := r.enqueueOn(ctx, line, lane)
+	r.watch(enqueueScript.name, time.Since(began), err)
+	return stored, err
+}
+
+func (r *Runner) enqueueOn(ctx context.Context, line Line, lane *Lane) (Stored, error) {
 	answers, err := r.enqueue(ctx, line, lane, "evalsha")
 	if err == nil && redis.HasErrorPrefix(failure(answers[0]), "NOSCRIPT") {
 		if err = r.probe(ctx); err == nil {

@@ -200,7 +200,11 @@ func (r *Runner) many(ctx context.Context, s *lua, calls []keyedCall) []*redis.C
 	for i, c := range calls {
 		commands[i] = pipe.EvalSha(ctx, sha, c.keys, c.args...)
 	}
-	_, _ = pipe.Exec(ctx)
+	began := time.Now()
+	_, err := pipe.Exec(ctx) // the commands have the errors too
+	if r.watch != nil {
+		r.watch(s.name, time.Since(began), err)
+	}
 	for i, command := range commands {
 		if redis.HasErrorPrefix(command.Err(), "NOSCRIPT") {
 			answer, err := r.run(ctx, s, calls[i].keys, calls[i].args)

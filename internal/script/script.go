@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -73,14 +74,24 @@ type Runner struct {
 	client redis.UniversalClient
 	plain  atomic.Bool // the server does not know `#!lua`
 	probed atomic.Bool
+	watch  Watch
 }
+
+// Watch is told of each call of a script: its name, how long it took, and its error.
+type Watch func(name string, took time.Duration, err error)
 
 // NewRunner returns a Runner on a client that its caller owns.
 func NewRunner(client redis.UniversalClient) *Runner { return &Runner{client: client} }
 
+// Watched has a new Runner tell of its calls; nil is told nothing, and costs nothing.
+func (r *Runner) Watched(watch Watch) *Runner {
+	r.watch = watch
+	return r
+}
+
 // With returns a Runner on another client to the same server.
 func (r *Runner) With(client redis.UniversalClient) *Runner {
-	other := NewRunner(client)
+	other := NewRunner(client).Watched(r.watch)
 	other.plain.Store(r.plain.Load())
 	other.probed.Store(r.probed.Load())
 	return other
@@ -88,7 +99,13 @@ func (r *Runner) With(client redis.UniversalClient) *Runner {
 
 // run calls a script by its SHA-1, and by its text where the server has forgotten it.
 func (r *Runner) run(ctx context.Context, s *lua, keys []string, args []any) (any, error) {
-	return r.call(ctx, r.client, s, keys, args)
+	if r.watch == nil {
+		return r.call(ctx, r.client, s, keys, args)
+	}
+	began := time.Now()
+	answer, err := r.call(ctx, r.client, s, keys, args)
+	r.watch(s.name, time.Since(began), err)
+	return answer, err
 }
 
 func (r *Runner) call(ctx context.Context, c redis.Scripter, s *lua, keys []string, args []any) (any, error) {
