@@ -47,8 +47,10 @@ func (f *feed) admitEntries(ctx context.Context, entries []script.Entry) int {
 		fresh = f.prepare(fresh, &batch[i], e, wire.Decode)
 	}
 	for _, one := range fresh {
+		one.claimed = true
 		if one.chunk != nil {
 			one.chunk.split = true
+			one.chunk.single.Promoted = true // who runs an item of it asks first whether it was cancelled meanwhile
 		}
 	}
 	return f.enlist(ctx, fresh)
@@ -96,27 +98,29 @@ func (f *feed) prepareChunk(fresh []*flight, into *flight) []*flight {
 
 // enlist registers flights, sorts out cancelled ones and suspects, and hands the rest to the pool.
 func (f *feed) enlist(ctx context.Context, fresh []*flight) int {
+	now := time.Now()
+	for _, flight := range fresh {
+		flight.arrived = now // BEFORE others see it
+	}
 	fresh = f.flights.add(fresh)
 	if len(fresh) == 0 {
 		return 0
 	}
 	count := len(fresh)
-	now := time.Now()
-	promoted := false
+	doubtful := false
 	for _, flight := range fresh {
-		flight.arrived = now
-		promoted = promoted || flight.task.Promoted
+		doubtful = doubtful || flight.doubtful()
 		if flight.chunk != nil {
 			f.watchOver(flight.chunk)
 		}
 	}
-	if promoted {
+	if doubtful {
 		fresh = f.dropCancelled(ctx, fresh)
 	}
 	f.worker.pool.push(f.sortOut(fresh))
 	if f.hints.any() { // one of them may have come meanwhile
 		for _, one := range f.worker.pool.take(func(one *flight) bool { return one.feed == f && f.hints.has(one.task.ID) }) {
-			f.cancel(one)
+			f.cancel(one, cancelledWaiting)
 		}
 	}
 	return count
@@ -128,7 +132,7 @@ func (f *feed) sortOut(fresh []*flight) []*flight {
 	ready := fresh[:0]
 	for _, flight := range fresh {
 		if hinted && f.hints.has(flight.task.ID) && flight.move(flightWaiting, flightEnded) {
-			f.cancel(flight)
+			f.cancel(flight, cancelledWaiting)
 			continue
 		}
 		if flight.chunk != nil && flight.chunk.split {
@@ -144,13 +148,17 @@ func (f *feed) sortOut(fresh []*flight) []*flight {
 	return ready
 }
 
-// dropCancelled ends flights of tasks that were cancelled while they waited to be due, and returns the others. When Redis does
+// doubtful tells whether the task may have been cancelled without a word to this worker: while it waited to be due, or while another
+// worker had it.
+func (f *flight) doubtful() bool { return f.task.Promoted || f.claimed }
+
+// dropCancelled ends flights of tasks that were cancelled while they were elsewhere, and returns the others. When Redis does
 // not answer they start: cancelling is a courtesy to save work.
 func (f *feed) dropCancelled(ctx context.Context, fresh []*flight) []*flight {
 	asked := make([]*flight, 0, len(fresh))
 	ids := make([]string, 0, len(fresh))
 	for _, flight := range fresh {
-		if flight.task.Promoted {
+		if flight.doubtful() {
 			asked = append(asked, flight)
 			ids = append(ids, flight.task.ID)
 		}
@@ -163,7 +171,7 @@ func (f *feed) dropCancelled(ctx context.Context, fresh []*flight) []*flight {
 	any := false
 	for i, flight := range asked {
 		if cancelled[i] && flight.move(flightWaiting, flightEnded) {
-			f.cancel(flight)
+			f.cancel(flight, cancelledWaiting)
 			any = true
 		}
 	}

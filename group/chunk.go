@@ -43,8 +43,9 @@ type chunk struct {
 	mu      sync.Mutex
 	fates   map[int]*fate
 	runners map[*runner]struct{}
-	cause   error // why handlers are to stop, when halted
-	halted  atomic.Bool
+	cause   error        // why handlers are to stop, when halted
+	stops   map[int]bool // items that were cancelled, if their handlers run
+	halted  atomic.Bool  // cause or stops are set
 
 	// What is recorded, see scatter.go.
 	recording bool // a step is on its way
@@ -248,7 +249,7 @@ func (r *runner) start(i int) *itemContext {
 	}
 	r.current.Store(x)
 	if c.halted.Load() { // asked after interrupt can see the context
-		x.real().context.end(c.stopped())
+		c.endStopped(x)
 	}
 	if hook := w.cfg.Hooks.Start; hook != nil {
 		hook(x, c.metadata(i))
@@ -290,11 +291,16 @@ func (r *runner) end(data []byte, err error) bool {
 	return mine
 }
 
-// stopped is why handlers are to stop.
-func (c *chunk) stopped() error {
+// endStopped ends the context of an item if its handler is to stop.
+func (c *chunk) endStopped(x *itemContext) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.cause
+	switch {
+	case c.stops[x.item]:
+		x.real().context.end(ErrCancelled)
+	case c.cause != nil:
+		x.real().context.end(c.cause)
+	}
 }
 
 // interrupt cancels the contexts of the handlers that run.

@@ -16,6 +16,10 @@ var ErrLeaseLost = errors.New("group: the worker's lease was lost, another worke
 // that then fails loses no attempt: the task is handed to another worker.
 var ErrDrain = errors.New("group: the worker stops")
 
+// ErrCancelled is the cause of a handler's context that was cancelled because somebody cancelled the task. A handler that then returns an
+// error, whichever, ends it: it is not tried again, and whoever waits for it is told. A result counts as ever.
+var ErrCancelled = errors.New("group: the task was cancelled")
+
 // ErrTimeout is the cause of a handler's context whose time is over.
 var ErrTimeout = errors.New("group: the task's time is over")
 

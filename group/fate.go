@@ -85,16 +85,20 @@ func (c *chunk) giveUp() {
 	c.interrupt(ErrLeaseLost)
 }
 
-// cancel ends the items that wait: their caller left.
-func (c *chunk) cancel() {
-	for _, i := range c.claimAll() {
-		failure := cancelled(&c.single)
-		c.decide(i, &fate{kind: wire.KindFailure, failure: failure.Encode(), total: "cancelled", tell: func() {
-			if hook := c.feed.worker.cfg.Hooks.Cancelled; hook != nil {
-				hook(c.metadata(i))
-			}
-		}})
+// cancel ends an item that was claimed, or, for noItem, all that wait.
+func (c *chunk) cancel(item int, when string) {
+	if item == noItem {
+		for _, i := range c.claimAll() {
+			c.cancel(i, when)
+		}
+		return
 	}
+	failure := cancelled(&c.single, when)
+	c.decide(item, &fate{kind: wire.KindFailure, failure: failure.Encode(), total: "cancelled", tell: func() {
+		if hook := c.feed.worker.cfg.Hooks.Cancelled; hook != nil {
+			hook(c.metadata(item))
+		}
+	}})
 }
 
 // unknownItems puts off the items of a chunk that no handler of this worker is for.

@@ -26,6 +26,7 @@ type flight struct {
 	task    wire.Task
 	fence   string // of the lease under which it came
 	crashes int
+	claimed bool // it was another worker's, or lost
 	arrived time.Time
 	started time.Time
 	took    time.Duration // by the handler; 0 until it has returned
@@ -134,6 +135,18 @@ func (s *flights) has(f *flight) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.byEntry[f.entry] == f
+}
+
+// named are those of a task: more than one only after a loss of data.
+func (s *flights) named(id string) (found []*flight) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range s.byEntry {
+		if f.task.ID == id {
+			found = append(found, f)
+		}
+	}
+	return found
 }
 
 // census is how many there are, and how many were ever added.

@@ -22,7 +22,7 @@ type Hooks struct {
 	Late func(m Metadata)
 	// Stuck is called when a handler did not return in time, although its context had ended.
 	Stuck func(m Metadata, ran time.Duration)
-	// Cancelled is called once a task is dropped because its caller left before it started.
+	// Cancelled is called once a task is ended that was cancelled, by a caller that left before it started or by somebody else.
 	Cancelled func(m Metadata)
 	// Reclaimed is called with the number of tasks taken over from workers that died, or found lost.
 	Reclaimed func(queue string, tasks int)

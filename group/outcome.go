@@ -46,6 +46,8 @@ func (f *feed) decideFailure(flight *flight, err error) {
 		}
 		f.flights.remove(flight)
 		f.wantAudit() // if it is still pending here, it runs again here
+	case errors.Is(ended, ErrCancelled):
+		f.cancel(flight, cancelledRunning)
 	case errors.As(err, &snooze):
 		f.retry(flight, flight.task, putOff{wait: snooze.wait, counter: "snoozed"})
 	case errors.As(err, &drop):
@@ -211,15 +213,21 @@ func (f *feed) tellDead(meta Metadata, reason string, cause error) {
 		zap.String("entry", meta.Entry), zap.Int("attempt", meta.Attempt), zap.String("reason", reason))
 }
 
-// cancel ends a task whose caller left before it started.
-func (f *feed) cancel(flight *flight) {
+// When a task was cancelled, for people.
+const (
+	cancelledWaiting = "it was cancelled before it started"
+	cancelledRunning = "it was cancelled while it ran"
+)
+
+// cancel ends a task that nobody wants any more.
+func (f *feed) cancel(flight *flight, when string) {
 	if flight.chunk != nil {
-		flight.chunk.cancel()
+		flight.chunk.cancel(flight.item, when)
 		return
 	}
 	task := &flight.task
 	meta := flight.metadata()
-	failure := wire.Outcome{TaskID: task.ID, Kind: wire.KindFailure, Failure: cancelled(task)}
+	failure := wire.Outcome{TaskID: task.ID, Kind: wire.KindFailure, Failure: cancelled(task, when)}
 	batch := script.CommitBatch{
 		Keys: f.keys, Group: f.worker.store.Group(), Worker: f.worker.name, Counter: "cancelled",
 		Items: []script.CommitItem{{
@@ -238,11 +246,9 @@ func (f *feed) cancel(flight *flight) {
 	}})
 }
 
-// cancelled is the failure of a task whose caller left before it started.
-func cancelled(task *wire.Task) wire.Failure {
-	return wire.Failure{
-		Function: task.Function, Attempt: task.Attempt, Reason: wire.ReasonCancelled, Message: "its caller left before it started",
-	}
+// cancelled is the failure of a task that nobody wants any more.
+func cancelled(task *wire.Task, when string) wire.Failure {
+	return wire.Failure{Function: task.Function, Attempt: task.Attempt, Reason: wire.ReasonCancelled, Message: when}
 }
 
 // release hands tasks to other workers, at no cost of an attempt.

@@ -102,6 +102,7 @@ func (s *subscription) announce(present bool) {
 	for _, f := range s.feeds {
 		f.switched.Store(false)
 		f.wanted.Store(true)
+		f.unheard.Store(true)
 	}
 	s.unsettled.Do(func() { close(s.settled) })
 	kick(s.beatNow)
@@ -148,6 +149,8 @@ func (s *subscription) heard(ctx context.Context, m *redis.Message) {
 		_ = s.readSwitches(ctx, []*feed{f})
 	case "cancel":
 		f.cancelWaiting(rest)
+	case "stop":
+		f.stop(rest)
 	}
 }
 
@@ -156,19 +159,25 @@ func (s *subscription) heard(ctx context.Context, m *redis.Message) {
 func (f *feed) cancelWaiting(id string) {
 	f.hints.note(id)
 	for _, one := range f.worker.pool.take(func(one *flight) bool { return one.feed == f && one.task.ID == id }) {
-		f.cancel(one)
+		f.cancel(one, cancelledWaiting)
 	}
 	for _, c := range f.chunks.named(id) { // also while some of its items run
-		c.cancel()
+		c.cancel(noItem, cancelledWaiting)
 	}
 }
+
+// Fields of the hash of switches.
+const (
+	statePaused = "paused"
+	stateStops  = "stops"
+)
 
 // readSwitches reads which queues are paused.
 func (b *bundle) readSwitches(ctx context.Context, feeds []*feed) error {
 	answers := make([]*redis.StringCmd, len(feeds))
 	_, _ = b.worker.beats.Pipelined(ctx, func(pipe redis.Pipeliner) error { // each command has its own error
 		for i, f := range feeds {
-			answers[i] = pipe.HGet(ctx, f.keys.State(), "paused")
+			answers[i] = pipe.HGet(ctx, f.keys.State(), statePaused)
 		}
 		return nil
 	})

@@ -43,9 +43,11 @@ type rescueRow struct {
 	feed      *feed
 	next      time.Time // when to look; zero: with all others that are idle
 	nextAudit time.Time
-	others    int // workers that had entries at the last look
-	astray    int // looks in a row that found more pending than in hand
-	inHand    int // when the look began
+	nextStops time.Time
+	stops     string // what was noted of cancelled tasks when it was last looked
+	others    int    // workers that had entries at the last look
+	astray    int    // looks in a row that found more pending than in hand
+	inHand    int    // when the look began
 	added     uint64
 	sight     script.Sight
 }
@@ -89,6 +91,7 @@ func (r *rescuer) next() time.Time {
 // once looks once at the queues whose turn it is, and takes what can be taken.
 func (r *rescuer) once(ctx context.Context) {
 	r.handBackStale()
+	r.stopUnheard(ctx)
 	now := time.Now()
 	whole := !now.Before(r.nextWhole)
 	rows := r.turn(now)

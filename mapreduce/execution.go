@@ -305,6 +305,9 @@ func (x *execution) failed(ctx context.Context, err error) error {
 	case errors.Is(cause, group.ErrDrain):
 		x.drop(ctx)
 		return err
+	case errors.Is(cause, group.ErrCancelled):
+		x.drop(ctx)
+		return x.report(ctx, err, "") // it is not tried again
 	case errors.As(err, &absent):
 		return group.Snooze(putOffWhile + rand.N(putOffWhile))
 	case group.IsSnooze(err):

@@ -3,9 +3,12 @@ package script
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/athoune/worker-machine/internal/wire"
 )
+
+var stopScript = load("stop")
 
 // refLimit bounds how many tasks one call of cancel or missing names.
 const refLimit = 200
@@ -28,7 +31,24 @@ func (r *Runner) Cancel(ctx context.Context, keys wire.Keys, group string, tasks
 	return removed, nil
 }
 
-// Cancelled tells which of some tasks were cancelled while nobody knew their place.
+// Stop notes that tasks are cancelled which run, and tells their workers: a handler's context ends, and when the handler then returns an
+// error, the outcome of the task is a failure with the reason "cancelled". A task that has meanwhile gone back to those that wait or
+// are due later does not start again. An ID may be that of a chunk or of an item of one; one that is not there is noted all the same.
+func (r *Runner) Stop(ctx context.Context, keys wire.Keys, ids ...string) error {
+	names := []string{keys.Cancels(), keys.State(), keys.Control()}
+	for some := range slices.Chunk(ids, refLimit) {
+		args := make([]any, len(some))
+		for i, id := range some {
+			args[i] = id
+		}
+		if _, err := r.run(ctx, stopScript, names, args); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Cancelled tells which of some tasks were cancelled while nobody knew their place, or while they ran.
 func (r *Runner) Cancelled(ctx context.Context, keys wire.Keys, ids []string) ([]bool, error) {
 	scores, err := r.client.Do(ctx, refScores(keys, ids)...).Slice()
 	if err != nil {

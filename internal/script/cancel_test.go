@@ -120,7 +120,7 @@ func (q *queue) wantCancelled(t *testing.T, before []string, removed int) {
 	}
 	taskID, text, _ := strings.Cut(after[0], "=")
 	got, err := wire.DecodeOutcome(taskID, text)
-	if want := (wire.Failure{Function: "f", Attempt: 2, Reason: wire.ReasonCancelled, Message: "its caller left before it started"}); err != nil || got.Failure != want || taskID != id(0) {
+	if want := (wire.Failure{Function: "f", Attempt: 2, Reason: wire.ReasonCancelled, Message: "it was cancelled before it started"}); err != nil || got.Failure != want || taskID != id(0) {
 		t.Errorf("outcome: got %+v, %v, want %+v", got, err, want)
 	}
 }
@@ -167,5 +167,33 @@ func TestTombstonesOfCancelAreGoneAfterAnHour(t *testing.T) {
 	}
 	if got := q.rdb.ZRange(t.Context(), q.keys.Cancels(), 0, -1).Val(); !slices.Equal(got, []string{"young", id(0)}) {
 		t.Errorf("tombstones: %v", got)
+	}
+}
+
+// TestStop notes tasks that run, and tells their workers.
+func TestStop(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	old := time.Now().Add(-2 * time.Hour).UnixMilli()
+	q.do(t, "zadd", q.keys.Cancels(), old, id(5))
+	q.do(t, "hset", q.keys.State(), "paused", "1")
+	heard := q.listen(t)
+	if err := q.Stop(t.Context(), q.keys, id(0), id(1)); err != nil {
+		t.Fatal(err)
+	}
+	if first, second := heard(), heard(); first != "stop "+id(0) || second != "stop "+id(1) {
+		t.Errorf("heard %q, %q", first, second)
+	}
+	noted, err := q.Cancelled(t.Context(), q.keys, []string{id(0), id(1), id(2), id(5)})
+	if err != nil || !slices.Equal(noted, []bool{true, true, false, false}) {
+		t.Errorf("cancelled: got %v, %v", noted, err)
+	}
+	before := q.rdb.HGetAll(t.Context(), q.keys.State()).Val()
+	if err := q.Stop(t.Context(), q.keys, id(2)); err != nil {
+		t.Fatal(err)
+	}
+	after := q.rdb.HGetAll(t.Context(), q.keys.State()).Val()
+	if after["paused"] != "1" || before["stops"] == "" || before["stops"] == after["stops"] {
+		t.Errorf("state: got %v, then %v", before, after)
 	}
 }

@@ -66,9 +66,9 @@ func matches(s string, most int, others string) bool {
 //	<prefix>:{<queue>}:crashes           hash     entry ID -> crashes it was in flight in
 //	<prefix>:{<queue>}:chunks            hash     entry ID of a chunk that runs -> its items that are settled, as ranges
 //	<prefix>:{<queue>}:cancels           zset     cancelled task IDs by time, ms; one hour
-//	<prefix>:{<queue>}:state             hash     paused
+//	<prefix>:{<queue>}:state             hash     paused; stops: when running tasks were last cancelled
 //	<prefix>:{<queue>}:counts            hash     totals for metrics
-//	<prefix>:{<queue>}:control           channel  due, cancel, released, pause, resume: hints, the truth is in keys
+//	<prefix>:{<queue>}:control           channel  due, cancel, stop, released, pause, resume: hints, the truth is in keys
 //	<prefix>:{<queue>}:presence:<worker> channel  held subscribed by a live worker
 //	<prefix>:{<queue>}:runs              zset     IDs of map/reduce runs by when they began, ms, PX
 //	<prefix>:{<queue>}:run:<ulid>        hash     record of one run: what it is, and how far, PX
@@ -132,7 +132,7 @@ func (k Keys) Crashes() string { return k.base + "crashes" }
 // Chunks notes, by entry ID of a chunk that runs, which of its items are settled already.
 func (k Keys) Chunks() string { return k.base + "chunks" }
 
-// Cancels is the sorted set of cancelled task IDs whose place was not known when they were cancelled.
+// Cancels is the sorted set of IDs of tasks that were cancelled while their place was not known, or while they ran.
 func (k Keys) Cancels() string { return k.base + "cancels" }
 
 // State is the hash of switches of the queue.

@@ -28,7 +28,7 @@ const (
 	ReasonMalformed = "malformed"        // no task of ours, or its payload is not what the function takes
 	ReasonNewer     = "newer version"    // written by a newer version
 	ReasonCrash     = "crash loop"       // it killed three workers, the last while it ran alone
-	ReasonCancelled = "cancelled"        // its caller left before it started
+	ReasonCancelled = "cancelled"        // somebody cancelled it, or its caller left before it started
 	ReasonTooLarge  = "result too large" // its result is above the worker's cap
 )
 

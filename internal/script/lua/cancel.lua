@@ -15,7 +15,7 @@ local function finish(header, id)
   if reply then
     local name, attempt = string.match(header, '^%S+ ([%w%._-]+)') or '', string.match(header, ' a=(%d+)') or '1'
     redis.pcall('XADD', ARGV[3] .. reply, 'NOMKSTREAM', '*', id, '-{"function":"' .. name .. '","attempt":' .. attempt ..
-      ',"reason":"cancelled","message":"its caller left before it started"}')
+      ',"reason":"cancelled","message":"it was cancelled before it started"}')
   end
 end
 
