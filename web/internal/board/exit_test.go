@@ -1,0 +1,5 @@
+package board_test
+
+import "os"
+
+func exit(code int) { os.Exit(code) }
