@@ -142,7 +142,11 @@ func (h *Handler) mux() (http.Handler, error) {
 	}
 	pages := http.Handler(http.HandlerFunc(notFound))
 	if !h.cfg.NoDashboard {
-		made, err := board.New(h.look, board.Config{Base: h.cfg.Base})
+		cfg := board.Config{Base: h.cfg.Base, Redact: h.cfg.Redact, Ending: h.stopping}
+		if !h.guard.Open() {
+			cfg.Login, cfg.Logout = h.guard.Login, h.guard.Logout
+		}
+		made, err := board.New(h.look, cfg)
 		if err != nil {
 			return nil, fmt.Errorf("web: dashboard: %w", err)
 		}
@@ -173,7 +177,7 @@ func (h *Handler) pages(board http.Handler) http.Handler {
 		case p == nil || r.URL.Path == "/login" || strings.HasPrefix(r.URL.Path, "/static/"):
 			board.ServeHTTP(w, r)
 		case browser && p.Status == http.StatusUnauthorized && r.Method == http.MethodGet:
-			http.Redirect(w, r, h.cfg.Base+"/login", http.StatusSeeOther)
+			board.ServeHTTP(w, r) // it leads to the login, and back here afterwards
 		default:
 			guard.Require(guard.Read, board).ServeHTTP(w, r)
 		}

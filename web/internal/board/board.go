@@ -22,7 +22,8 @@ import (
 
 // Config tunes the dashboard. The zero value is one without login: whoever mounts it says who the caller is, by [guard.With].
 type Config struct {
-	Base string // path it is mounted at, without a slash at the end; "" for the root
+	// Base is the path it is mounted at, without a slash at the end; "" for the root. Requests come without it, links have it.
+	Base string
 
 	// Login lets the bearer of a token in, by a cookie, or tells that it is not one. Nil: there is no login.
 	Login func(w http.ResponseWriter, r *http.Request, token string) bool
@@ -30,6 +31,8 @@ type Config struct {
 	Logout func(w http.ResponseWriter, r *http.Request)
 	// Redact is given every payload and result before anybody sees it, and returns what may be seen. Nil: all.
 	Redact func(queue, function string, payload []byte) []byte
+	// Ending ends live updates when it is closed; nil: they end with the browser's request only.
+	Ending <-chan struct{}
 }
 
 // Times that pages and live updates take.
@@ -51,8 +54,7 @@ type board struct {
 }
 
 // New returns the pages, to be mounted behind the guard that checks callers and notes their role in the request's context. A caller
-// without a role is sent to the login page, if there is one; only that page and /static/ are for everybody. The live updates of a browser
-// end with its request's context, so a server that is to stop ends its base context first.
+// without a role is sent to the login page, if there is one; only that page and /static/ are for everybody.
 func New(look *inspect.Inspector, cfg Config) (http.Handler, error) {
 	if cfg.Base != "" && (!strings.HasPrefix(cfg.Base, "/") || strings.HasSuffix(cfg.Base, "/")) {
 		return nil, fmt.Errorf("board: Base is %q: want a path such as /queues, or nothing for the root", cfg.Base)
@@ -78,7 +80,7 @@ func newBoard(look *inspect.Inspector, cfg Config) (*board, error) {
 // routes is the mux of all there is.
 func (b *board) routes() http.Handler {
 	mux := http.NewServeMux()
-	handle := func(method, path string, h http.HandlerFunc) { mux.HandleFunc(method+" "+b.cfg.Base+path, h) }
+	handle := func(method, path string, h http.HandlerFunc) { mux.HandleFunc(method+" "+path, h) }
 	for name, p := range b.pages {
 		handle("GET", p.path, b.serve(name))
 	}
@@ -98,7 +100,7 @@ func (b *board) routes() http.Handler {
 	handle("POST", "/dead/replay", b.post(guard.Operate, b.replayLetters))
 	handle("POST", "/dead/purge", b.post(guard.Admin, b.purgeLetters))
 	handle("POST", "/bulk/{id}/stop", b.post(guard.Operate, b.stopBulk))
-	mux.HandleFunc(b.cfg.Base+"/", func(w http.ResponseWriter, r *http.Request) {
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		if !b.allow(w, r, guard.Read) {
 			return
 		}
@@ -117,7 +119,8 @@ func secured(next http.Handler) http.Handler {
 		h := w.Header()
 		h.Set("Content-Security-Policy", policy)
 		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("Referrer-Policy", "same-origin") // back() wants it; other sites get none
+		// Other sites get none. Without one to ourselves, browsers would send the forms of plain HTTP as of no origin, and they were refused.
+		h.Set("Referrer-Policy", "same-origin")
 		h.Set("Cache-Control", "no-store")
 		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 		next.ServeHTTP(w, noteRequest(w, r))

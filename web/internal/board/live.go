@@ -220,11 +220,11 @@ func (b *board) serveLive(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("X-Accel-Buffering", "no")
 	w.WriteHeader(http.StatusOK)
-	pump(w, r, f)
+	b.pump(w, r, f)
 }
 
 // pump writes updates until the browser is gone, too slow, or has had its time.
-func pump(w http.ResponseWriter, r *http.Request, f *feed) {
+func (b *board) pump(w http.ResponseWriter, r *http.Request, f *feed) {
 	send := sender(w)
 	end := time.NewTimer(liveLength)
 	defer end.Stop()
@@ -234,6 +234,8 @@ func pump(w http.ResponseWriter, r *http.Request, f *feed) {
 	for open && send(text) {
 		select {
 		case <-r.Context().Done():
+			return
+		case <-b.cfg.Ending:
 			return
 		case <-end.C:
 			return

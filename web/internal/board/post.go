@@ -56,6 +56,7 @@ func (b *board) redirect(w http.ResponseWriter, r *http.Request, to, done string
 	if err != nil {
 		u = &url.URL{Path: b.cfg.Base + "/"}
 	}
+	u.Fragment = "" // the notice is at the top
 	values := u.Query()
 	values.Set("done", done)
 	u.RawQuery = values.Encode()

@@ -134,7 +134,7 @@ func (b *board) write(w http.ResponseWriter, r *http.Request, status int, name s
 	role := guard.Of(r.Context())
 	v := view{
 		content: c, Nav: b.pages[name].nav, Role: roleName(role), Operate: role >= guard.Operate, Admin: role >= guard.Admin,
-		Session: b.cfg.Login != nil && role > guard.Nobody, Theme: themeOf(r), Here: r.URL.RequestURI(), Notice: notice(r),
+		Session: b.cfg.Login != nil && role > guard.Nobody, Theme: themeOf(r), Here: b.cfg.Base + r.URL.RequestURI(), Notice: notice(r),
 	}
 	v.LiveURL, _ = r.Context().Value(liveKey{}).(string)
 	v.Refresh = name == "bulk" && c.Live

@@ -139,8 +139,8 @@ func (b *board) allow(w http.ResponseWriter, r *http.Request, role guard.Role) b
 		return true
 	case has == guard.Nobody && b.cfg.Login != nil:
 		to := b.cfg.Base + "/login"
-		if r.Method == http.MethodGet && r.URL.Path != b.cfg.Base+"/" {
-			to += "?next=" + url.QueryEscape(r.URL.RequestURI())
+		if r.Method == http.MethodGet && r.URL.Path != "/" {
+			to += "?next=" + url.QueryEscape(b.cfg.Base+r.URL.RequestURI())
 		}
 		http.Redirect(w, r, to, http.StatusSeeOther)
 		return false
@@ -189,15 +189,8 @@ func (b *board) local(to string) string {
 	return u.RequestURI()
 }
 
-// back is where the form that was posted stands.
-func (b *board) back(r *http.Request) string {
-	u, err := url.Parse(r.Referer())
-	if err != nil || u.Host != r.Host {
-		return b.cfg.Base + "/"
-	}
-	u.Scheme, u.Host, u.User = "", "", nil
-	return b.local(u.RequestURI())
-}
+// back is the page that the posted form stands on.
+func (b *board) back(r *http.Request) string { return b.local(r.PostFormValue("back")) }
 
 // problem answers with a page that says what is wrong.
 func (b *board) problem(w http.ResponseWriter, r *http.Request, err error) {

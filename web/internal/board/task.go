@@ -151,7 +151,7 @@ func (b *board) retry(w http.ResponseWriter, r *http.Request, a args) error {
 		done = "gone"
 	}
 	to := path(b.cfg.Base, "queues", a.Get("queue"))
-	if strings.HasPrefix(b.back(r), b.cfg.Base+"/dead") {
+	if r.PostFormValue("back") != "" {
 		to = b.back(r)
 	}
 	b.redirect(w, r, to, done)
