@@ -251,6 +251,9 @@ func (r *runner) start(i int) *itemContext {
 	if c.halted.Load() { // asked after interrupt can see the context
 		c.endStopped(x)
 	}
+	if hook := w.cfg.Hooks.Waited; hook != nil {
+		hook(c.metadata(i), c.flight.waited(time.Now()))
+	}
 	if hook := w.cfg.Hooks.Start; hook != nil {
 		hook(x, c.metadata(i))
 	}

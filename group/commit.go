@@ -143,9 +143,20 @@ func (c *committer) call(batch []result) (late []int, err error) {
 			fence = ""
 		}
 	}
+	defer f.hookCommitted(len(batch), &err)()
 	return f.worker.store.Scripts().Commit(f.worker.life, script.CommitBatch{
 		Keys: f.keys, Group: f.worker.store.Group(), Worker: f.worker.name, Fence: fence, Counter: "done", Items: items,
 	})
+}
+
+// hookCommitted tells of a call that records outcomes, once the function is called that it returns.
+func (f *feed) hookCommitted(tasks int, err *error) func() {
+	hook := f.worker.cfg.Hooks.Committed
+	if hook == nil {
+		return func() {}
+	}
+	began := time.Now()
+	return func() { hook(f.queue.Name, tasks, time.Since(began), *err) }
 }
 
 // confirm forgets what is recorded. After a retry a late one may well be what the first try recorded, so it counts as done.

@@ -19,6 +19,14 @@ func parseEntryID(text string) entryID {
 	return entryID{ms, seq}
 }
 
+// entryTime is the time in an ID, ms.
+func entryTime(text string) (ms int64) {
+	for i := 0; i < len(text) && text[i] != '-'; i++ {
+		ms = 10*ms + int64(text[i]-'0')
+	}
+	return ms
+}
+
 func (id entryID) less(other entryID) bool {
 	return id.ms < other.ms || (id.ms == other.ms && id.seq < other.seq)
 }

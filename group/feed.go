@@ -54,6 +54,7 @@ type feed struct {
 	expected time.Duration // when the promoter found that a task would be due, 0 for none
 	wanted   atomic.Bool   // look after what went astray at once
 	switched atomic.Bool   // the pause switch was read once
+	ahead    atomic.Int64  // by how many nanoseconds the clock of Redis is ahead
 	unheard  atomic.Bool   // words on the control channel may have been missed
 }
 

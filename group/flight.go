@@ -65,6 +65,19 @@ func (f *flight) timeout() time.Duration {
 	return f.feed.worker.cfg.Timeout
 }
 
+// waited is how long the entry had been there at a time of this host, by the clock of Redis: it was made when the task was stored, or came
+// due. It is 0 for an ID that somebody chose.
+func (f *flight) waited(until time.Time) time.Duration {
+	waited := until.Sub(time.UnixMilli(entryTime(f.entry))) + time.Duration(f.feed.ahead.Load())
+	if waited < 0 || waited > maxWaited {
+		return 0
+	}
+	return waited
+}
+
+// maxWaited is longer than anything waits.
+const maxWaited = 365 * 24 * time.Hour
+
 func (f *flight) metadata() Metadata {
 	return Metadata{
 		ID: f.task.ID, Function: f.task.Function, Queue: f.feed.queue.Name,

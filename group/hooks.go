@@ -12,6 +12,9 @@ type Hooks struct {
 	Fetched func(queue string, tasks int)
 	// Start is called before a handler is.
 	Start func(ctx context.Context, m Metadata)
+	// Waited is called before a handler is, with how long its task had waited since it was stored or came due; an item of a chunk since its
+	// chunk was stored.
+	Waited func(m Metadata, wait time.Duration)
 	// Done is called once a result is recorded in Redis.
 	Done func(m Metadata, took time.Duration)
 	// Retry is called once a task is put off: it failed and has attempts left, or asked for it. A snooze has no error.
@@ -28,6 +31,10 @@ type Hooks struct {
 	Reclaimed func(queue string, tasks int)
 	// Released is called with the number of tasks handed to other workers before they started.
 	Released func(queue string, tasks int)
+	// Committed is called after each call that records results, with how many and how long it took, or why it did not.
+	Committed func(queue string, tasks int, took time.Duration, err error)
+	// Renewed is called after each heartbeat, with how long it took, or why the lease was not confirmed.
+	Renewed func(queue string, took time.Duration, err error)
 	// LeaseLost is called when the worker could not confirm its lease in time, or lost it.
 	LeaseLost func(queue string)
 }

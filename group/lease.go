@@ -66,14 +66,22 @@ func (b *bundle) beat(ctx context.Context) error {
 		keys[i] = f.keys
 	}
 	sent := w.now()
+	began := time.Now()
 	leases, err := w.pulse.Heartbeat(ctx, keys, w.name, w.cfg.Lease, w.leaseText())
+	took := time.Since(began)
 	if err != nil {
+		for _, f := range b.leased {
+			f.hookRenewed(took, err)
+		}
 		return err
 	}
 	var bad error
 	var fresh []*feed
 	for i, f := range b.leased {
-		if err := f.renewed(ctx, leases[i]); err != nil {
+		f.learnClock(leases[i].Clock, began.Add(took/2))
+		err := f.renewed(ctx, leases[i])
+		f.hookRenewed(took, err)
+		if err != nil {
 			bad = err // and the lease counts as not confirmed: the next beat asks again
 			continue
 		}
@@ -153,6 +161,15 @@ func (f *feed) fall() {
 	f.tellLeaseLost()
 	f.giveUp(f.flights.list())
 	f.wantAudit() // once there is a lease again
+}
+
+// learnClock notes by how much the clock of Redis is ahead of this one.
+func (f *feed) learnClock(redis, here time.Time) { f.ahead.Store(int64(redis.Sub(here))) }
+
+func (f *feed) hookRenewed(took time.Duration, err error) {
+	if hook := f.worker.cfg.Hooks.Renewed; hook != nil {
+		hook(f.queue.Name, took, err)
+	}
 }
 
 func (f *feed) tellLeaseLost() {

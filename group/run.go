@@ -32,6 +32,9 @@ func (w *Worker) run(f *flight) {
 		f.context.limit = f.started.Add(limit)
 		defer time.AfterFunc(limit+stuckGrace, func() { w.stuck(f) }).Stop()
 	}
+	if hook := w.cfg.Hooks.Waited; hook != nil {
+		hook(f.metadata(), f.waited(f.started))
+	}
 	if hook := w.cfg.Hooks.Start; hook != nil {
 		hook(&f.context, f.metadata())
 	}

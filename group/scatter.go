@@ -131,13 +131,17 @@ func (s *scatterer) send(batch []*draft) {
 
 func (s *scatterer) call(batch []*draft, again bool) error {
 	w := s.feed.worker
-	chunks := make([]script.ScatterChunk, len(batch))
+	chunks, items := make([]script.ScatterChunk, len(batch)), 0
 	for i, d := range batch {
 		chunks[i] = d.order
+		items += d.count()
 	}
+	var err error
+	tell := s.feed.hookCommitted(items, &err)
 	answers, err := w.store.Scripts().Scatter(w.life, script.ScatterBatch{
 		Keys: s.feed.keys, Group: w.store.Group(), Consumer: w.name, Chunks: chunks,
 	})
+	tell()
 	if err != nil {
 		return err
 	}
@@ -154,6 +158,14 @@ type draft struct {
 	told  []int // the items of this step; nil for all
 	order script.ScatterChunk
 	size  int
+}
+
+// count is how many items the step is of.
+func (d *draft) count() int {
+	if d.told == nil && d.final {
+		return len(d.chunk.state)
+	}
+	return len(d.told)
 }
 
 // draft gathers what is to be recorded; nil when there is nothing.

@@ -13,8 +13,9 @@ const leaveLimit = 256
 
 // Lease is a worker's lease on one queue, as a heartbeat left it.
 type Lease struct {
-	Fence   string // "" when the key is no lease: somebody else's
-	Renewed bool   // false when it was gone and is made again, with a new fence: what the worker had may be with others
+	Fence   string    // "" when the key is no lease: somebody else's
+	Renewed bool      // false when it was gone and is made again, with a new fence: what the worker had may be with others
+	Clock   time.Time // of Redis
 }
 
 // Heartbeat renews a worker's leases on some queues, or makes them, [queuesAtOnce] in a call. On a cluster it takes one queue.
@@ -29,12 +30,13 @@ func (r *Runner) Heartbeat(ctx context.Context, queues []wire.Keys, worker strin
 		if err != nil {
 			return nil, err
 		}
-		values, err := list(heartbeatScript, answer, 2*len(some))
+		values, err := list(heartbeatScript, answer, 2*len(some)+1)
 		if err != nil {
 			return nil, err
 		}
+		clock := time.UnixMicro(int64(number(values[2*len(some)])))
 		for i := range some {
-			leases = append(leases, Lease{Fence: text(values[2*i+1]), Renewed: number(values[2*i]) == 1})
+			leases = append(leases, Lease{Fence: text(values[2*i+1]), Renewed: number(values[2*i]) == 1, Clock: clock})
 		}
 	}
 	return leases, nil
