@@ -28,6 +28,9 @@ func TestMain(m *testing.M) {
 	if name, value, _ := strings.Cut(asMain, "="); os.Getenv(name) == value {
 		os.Exit(withSignals())
 	}
+	if name, value, _ := strings.Cut(asWorker, "="); os.Getenv(name) == value {
+		os.Exit(playWorker())
+	}
 	os.Exit(m.Run())
 }
 

@@ -23,8 +23,8 @@ type stage struct {
 
 	mu     sync.Mutex
 	actors []*actor
-	story  []string                // what happened, without times
-	play   func(a *actor)          // what a process does; it runs in a goroutine of its own
+	story  []string               // what happened, without times
+	play   func(a *actor)         // what a process does; it runs in a goroutine of its own
 	refuse func(number int) error // of a start, if not nil
 }
 
@@ -217,10 +217,10 @@ func TestBackoffAndTheLimitOfOneSlot(t *testing.T) {
 		if got := s.starts(); got != 6 {
 			t.Errorf("%d starts, want 6", got)
 		}
-		for i, ceiling := range []time.Duration{100, 200, 400, 800, 1000} {
-			gap := s.actor(i + 2).began.Sub(s.actor(i + 1).began)
-			if gap <= 0 || gap > ceiling*time.Millisecond+1 {
-				t.Errorf("start %d came after %v, want at most %v", i+2, gap, ceiling*time.Millisecond)
+		for i, ceiling := range []int{100, 200, 400, 800, 1000} {
+			most := time.Duration(ceiling) * time.Millisecond
+			if gap := s.actor(i + 2).began.Sub(s.actor(i + 1).began); gap <= 0 || gap > most+1 {
+				t.Errorf("start %d came after %v, want at most %v", i+2, gap, most)
 			}
 		}
 		if took := time.Since(began); took == 0 {
@@ -252,8 +252,8 @@ func TestJitterIsFull(t *testing.T) {
 	if below < looks/8 || above < looks/8 {
 		t.Errorf("of %d waits below 4s %d are in the first second and %d in the last", looks, below, above)
 	}
-	for crashes, want := range map[int]time.Duration{1: 1, 2: 2, 4: 8, 5: 8, 1000: 8} {
-		if got := r.ceiling(crashes); got != want*time.Second {
+	for crashes, want := range map[int]float64{1: 1, 2: 2, 4: 8, 5: 8, 1000: 8} {
+		if got := r.ceiling(crashes); got.Seconds() != want {
 			t.Errorf("after %d crashes at most %v, want %vs", crashes, got, want)
 		}
 	}
