@@ -43,8 +43,8 @@ type Cancellation struct {
 	Missing int `json:"missing"` // were not found
 }
 
-// Cancel cancels tasks, at most 200 in one call: those that have not started are removed, those that run have their contexts cancelled. An
-// item of a chunk is told to the worker that gets the chunk. One that is not found in a long queue is noted all the same: it does not start again if it
+// Cancel cancels tasks, at most 200 in one call: those that have not started are removed, those that run have their contexts cancelled with
+// the cause group.ErrCancelled. An item of a chunk is cancelled by the worker that has the chunk. One that is not found in a long queue is noted all the same: it does not start again if it
 // was retried, or comes back from a worker that died.
 func (i *Inspector) Cancel(ctx context.Context, queue string, ids ...string) (Cancellation, error) {
 	ids, _, err := sortIDs(queue, ids, false)
@@ -71,7 +71,7 @@ func (i *Inspector) Cancel(ctx context.Context, queue string, ids ...string) (Ca
 			}
 		}
 	}
-	if err := i.stop(ctx, queue, stop); err != nil {
+	if err := i.store.Scripts().Stop(ctx, i.store.Keys(queue), stop...); err != nil {
 		c.Missing, c.Told = c.Missing+c.Told, 0
 		return c, fmt.Errorf("inspect: cancel tasks of %s that run: %w", queue, err)
 	}

@@ -116,19 +116,6 @@ func (i *Inspector) lettersOf(ctx context.Context, queue string, tasks []string)
 	return ids, nil
 }
 
-// stop tells workers to end tasks that run.
-func (i *Inspector) stop(ctx context.Context, queue string, ids []string) error {
-	refs := make([]script.TaskRef, len(ids))
-	for at, id := range ids {
-		refs[at].ID = id
-	}
-	if len(refs) == 0 {
-		return nil
-	}
-	_, err := i.store.Scripts().Cancel(ctx, i.store.Keys(queue), i.store.Group(), refs)
-	return err
-}
-
 // Purge removes all tasks of a queue in a state: Waiting, Delayed or Dead. It goes on in steps until the last task that was there when it
 // began is gone, calls progress after each with how many are removed so far, and may be stopped and begun again. Callers of waiting and delayed
 // tasks get the outcome "cancelled". Of delayed ones it removes also those that are stored meanwhile and due before the last one.

@@ -173,8 +173,17 @@ func TestCancelWaitingDelayedAndRunning(t *testing.T) {
 	if want := (inspect.Cancellation{Removed: 2, Told: 1, Missing: 1}); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
-	_ = told
-	if n := r.redis.XLen(t.Context(), r.keys.Tasks()).Val(); n != 2 {
+	if cause := <-told; !errors.Is(cause, group.ErrCancelled) {
+		t.Errorf("the handler was told %v", cause)
+	}
+	redistest.Eventually(t, longer, func() bool { return len(r.outcomes(reply)) == 2 }, "both have outcomes")
+	outcomes := r.outcomes(reply)
+	for _, id := range []string{waiting[0], running} {
+		if !slices.Equal(outcomes[id], []string{"-cancelled"}) {
+			t.Errorf("got %q, want that it was cancelled", outcomes[id])
+		}
+	}
+	if n := r.redis.XLen(t.Context(), r.keys.Tasks()).Val(); n != 1 {
 		t.Errorf("%d tasks are left, want the other one that waits", n)
 	}
 	if n := r.redis.XLen(t.Context(), r.keys.Dead()).Val() + r.redis.ZCard(t.Context(), r.keys.Due()).Val(); n != 0 {
