@@ -85,7 +85,8 @@ func (a *app) root() *cobra.Command {
 		a.demoCommand(), a.demoWorkerCommand(), a.devCommand(), a.workCommand(), a.superviseCommand(),
 		a.enqueueCommand(), a.callCommand(), a.mapCommand(), a.mapreduceCommand(), a.runsCommand(),
 		a.queuesCommand(), a.workersCommand(), a.tasksCommand(), a.pendingCommand(), a.deadCommand(), a.batchesCommand(),
-		a.pauseCommand(), a.resumeCommand(), a.purgeCommand(), a.doctorCommand(), a.benchCommand(), a.statsCommand(), a.serveCommand(), a.versionCommand(),
+		a.pauseCommand(), a.resumeCommand(), a.purgeCommand(), a.doctorCommand(), a.benchCommand(), a.topCommand(), a.statsCommand(),
+		a.serveCommand(), a.versionCommand(),
 	)
 	root.InitDefaultHelpCmd()
 	strictHelp(root)

@@ -168,9 +168,6 @@ func (a *app) again(ctx context.Context, every time.Duration, show func() error)
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
-		if isTerminal(a.stdout) && !a.json {
-			_ = a.printf("\x1b[H\x1b[2J")
-		}
 		if err := show(); err != nil && ctx.Err() == nil {
 			return err
 		}
@@ -179,6 +176,13 @@ func (a *app) again(ctx context.Context, every time.Duration, show func() error)
 			return nil
 		case <-tick.C:
 		}
+	}
+}
+
+// wipe clears the terminal before a table is shown once more.
+func (a *app) wipe(every time.Duration) {
+	if every > 0 && isTerminal(a.stdout) && !a.json {
+		_ = a.printf("\x1b[H\x1b[2J")
 	}
 }
 

@@ -50,7 +50,10 @@ func (a *app) queues(ctx context.Context, names []string, watch time.Duration) e
 		return err
 	}
 	defer l.Close()
-	return a.again(ctx, watch, func() error { return a.listQueues(ctx, l, names) })
+	return a.again(ctx, watch, func() error {
+		a.wipe(watch)
+		return a.listQueues(ctx, l, names)
+	})
 }
 
 func (a *app) listQueues(ctx context.Context, l *lookout, names []string) error {

@@ -46,7 +46,10 @@ func (a *app) stats(ctx context.Context, names []string, watch time.Duration) er
 		return err
 	}
 	defer target.Close()
-	return a.again(ctx, watch, func() error { return a.showQueues(ctx, target, names) })
+	return a.again(ctx, watch, func() error {
+		a.wipe(watch)
+		return a.showQueues(ctx, target, names)
+	})
 }
 
 func (a *app) showQueues(ctx context.Context, target *connection, names []string) (err error) {

@@ -1,0 +1,210 @@
+package top
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/athoune/worker-machine/inspect"
+)
+
+// Bounds of one look, so that a watcher costs Redis little however much there is.
+const (
+	mostQueues   = 40 // by name; each is one script
+	mostTrends   = 4  // read in one look, in turn; each is two commands
+	mostPages    = 5  // of 40 workers
+	mostGrouped  = 4  // queues whose dead letters are grouped
+	trendMinutes = 30
+	pulses       = 60
+	groupsEvery  = 10 * time.Second // grouping reads many letters
+)
+
+// Want is what a look is for; what nobody sees is not read.
+type Want struct {
+	Workers, Groups, AllTrends bool
+
+	Queue  string // whose trend is read each time
+	Worker string // of Queue, whose tasks are read
+}
+
+// Everything is what a single snapshot shows.
+var Everything = Want{Workers: true, Groups: true, AllTrends: true}
+
+// Watcher looks at queues again and again, and remembers what it needs for rates. It is for one goroutine at a time.
+type Watcher struct {
+	look  *inspect.Inspector
+	names []string // of the command line; without any all are watched
+
+	before  time.Time
+	done    map[string]int64 // at the look before
+	pulses  map[string][]int64
+	trends  map[string][]inspect.Minute
+	turn    int
+	groups  []Group
+	grouped time.Time
+}
+
+// NewWatcher watches the named queues, or all there are.
+func NewWatcher(look *inspect.Inspector, names ...string) *Watcher {
+	return &Watcher{look: look, names: names, done: map[string]int64{}, pulses: map[string][]int64{}, trends: map[string][]inspect.Minute{}}
+}
+
+// Look takes a snapshot.
+func (w *Watcher) Look(ctx context.Context, want Want) (*Snapshot, error) {
+	names, unseen, err := w.queues(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s := &Snapshot{At: time.Now(), Unseen: unseen}
+	if len(names) == 0 {
+		return s, nil
+	}
+	queues, err := w.look.Queues(ctx, names...)
+	if err != nil {
+		return nil, err
+	}
+	for _, q := range queues {
+		s.Queues = append(s.Queues, Queue{Queue: q})
+	}
+	w.rate(s)
+	if err := w.readTrends(ctx, s, want); err != nil {
+		return nil, err
+	}
+	for i := range s.Queues {
+		q := &s.Queues[i]
+		q.Trend = w.trends[q.Name]
+		s.Functions = append(s.Functions, functionsOf(q.Name, q.Trend)...)
+	}
+	if err := w.readWorkers(ctx, s, want); err != nil {
+		return nil, err
+	}
+	return s, w.readGroups(ctx, s, want)
+}
+
+// queues are the names to look at, and how many are left out.
+func (w *Watcher) queues(ctx context.Context) ([]string, int, error) {
+	names := w.names
+	if len(names) == 0 {
+		all, err := w.look.Store().Queues(ctx)
+		if err != nil {
+			return nil, 0, err
+		}
+		slices.Sort(all)
+		names = all
+	}
+	seen := min(len(names), mostQueues)
+	return names[:seen], len(names) - seen, nil
+}
+
+// rate compares the totals with those of the look before.
+func (w *Watcher) rate(s *Snapshot) {
+	elapsed := s.At.Sub(w.before).Seconds()
+	for i := range s.Queues {
+		q := &s.Queues[i]
+		done := q.Totals["done"]
+		if last, seen := w.done[q.Name]; seen && elapsed > 0 {
+			more := max(done-last, 0) // less when somebody removed the counters
+			q.Rate = float64(more) / elapsed
+			line := append(w.pulses[q.Name], more)
+			w.pulses[q.Name] = line[max(len(line)-pulses, 0):]
+		}
+		w.done[q.Name] = done
+		q.Pulses = slices.Clone(w.pulses[q.Name])
+	}
+	w.before = s.At
+}
+
+// readTrends reads those of a few queues in turn, and of the one that is looked at.
+func (w *Watcher) readTrends(ctx context.Context, s *Snapshot, want Want) error {
+	n := min(mostTrends, len(s.Queues))
+	if want.AllTrends {
+		n = len(s.Queues)
+	}
+	names := []string{}
+	if want.Queue != "" {
+		names = append(names, want.Queue)
+	}
+	for range n {
+		names = append(names, s.Queues[w.turn%len(s.Queues)].Name)
+		w.turn++
+	}
+	slices.Sort(names)
+	for _, name := range slices.Compact(names) {
+		// A queue without a record that can be read is shown without: it does not hide the others.
+		trend, err := w.look.Trend(ctx, name, trendMinutes)
+		if ctx.Err() != nil {
+			return err
+		}
+		w.trends[name] = trend
+	}
+	return nil
+}
+
+// readWorkers reads the first pages of workers, and the tasks of the one that is looked at.
+func (w *Watcher) readWorkers(ctx context.Context, s *Snapshot, want Want) error {
+	if want.Worker != "" {
+		worker, err := w.look.Worker(ctx, want.Queue, want.Worker)
+		if err != nil && !errors.Is(err, inspect.ErrNotFound) {
+			return err
+		}
+		s.Tasks = worker.Tasks
+	}
+	if !want.Workers {
+		return nil
+	}
+	pages := 0
+	for i := range s.Queues {
+		if s.Queues[i].Error != "" {
+			continue
+		}
+		for after := ""; ; {
+			if pages == mostPages {
+				s.MoreWork = true
+				return nil
+			}
+			page, err := w.look.Workers(ctx, s.Queues[i].Name, after)
+			if err != nil {
+				return err
+			}
+			pages++
+			s.Workers = append(s.Workers, page.Workers...)
+			if after = page.Next; after == "" {
+				break
+			}
+		}
+	}
+	return nil
+}
+
+// readGroups groups the dead letters of the queues with most of them, now and then.
+func (w *Watcher) readGroups(ctx context.Context, s *Snapshot, want Want) error {
+	if want.Groups && s.At.Sub(w.grouped) >= groupsEvery {
+		worst := slices.Clone(s.Queues)
+		slices.SortStableFunc(worst, func(x, y Queue) int { return cmp.Compare(y.Dead.N, x.Dead.N) })
+		w.groups = nil
+		for i := range worst[:min(len(worst), mostGrouped)] {
+			if worst[i].Dead.N == 0 {
+				break
+			}
+			groups, _, err := w.look.LetterGroups(ctx, worst[i].Name)
+			if err != nil {
+				return err
+			}
+			for _, g := range groups {
+				w.groups = append(w.groups, Group{Queue: worst[i].Name, LetterGroup: g})
+			}
+		}
+		slices.SortStableFunc(w.groups, func(x, y Group) int { return cmp.Compare(y.N, x.N) })
+		w.grouped = s.At
+	}
+	s.Groups = w.groups
+	return nil
+}
+
+// Pause pauses a queue.
+func (w *Watcher) Pause(ctx context.Context, queue string) error { return w.look.Pause(ctx, queue) }
+
+// Resume resumes a queue.
+func (w *Watcher) Resume(ctx context.Context, queue string) error { return w.look.Resume(ctx, queue) }
