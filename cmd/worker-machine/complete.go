@@ -65,7 +65,7 @@ func flagQueues(ctx context.Context, cmd *cobra.Command, look *inspect.Inspector
 		return []string{flag.Value.String()}, nil
 	}
 	const few = 10
-	queues, err := look.Store().Queues(ctx)
+	queues, err := allQueues(ctx, look.Store())
 	return queues[:min(len(queues), few)], err
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/athoune/worker-machine/cmd/worker-machine/internal/plain"
 	"github.com/athoune/worker-machine/inspect"
 	"github.com/athoune/worker-machine/internal/wire"
+	"github.com/athoune/worker-machine/stream"
 )
 
 // lookout is an Inspector of a Redis that answered.
@@ -43,7 +44,7 @@ func (l *lookout) mustExist(ctx context.Context, queues []string) error {
 	if len(queues) == 0 {
 		return nil
 	}
-	known, err := l.at.store.Queues(ctx)
+	known, err := allQueues(ctx, l.at.store)
 	if err != nil {
 		return err
 	}
@@ -70,7 +71,13 @@ func (l *lookout) queuesOr(ctx context.Context, names []string) ([]string, error
 	if len(names) > 0 {
 		return names, nil
 	}
-	names, err := l.at.store.Queues(ctx)
+	return allQueues(ctx, l.at.store)
+}
+
+// allQueues are the names of all queues, in order. What is no name of a queue was not put there by us.
+func allQueues(ctx context.Context, store *stream.Store) ([]string, error) {
+	names, err := store.Queues(ctx)
+	names = slices.DeleteFunc(names, func(name string) bool { return wire.CheckName("queue", name) != nil })
 	slices.Sort(names)
 	return names, err
 }
@@ -89,7 +96,7 @@ func near(name string, known []string) []string {
 		if d > nearEnough && strings.HasPrefix(strings.ToLower(other), strings.ToLower(name)) {
 			d = nearEnough
 		}
-		if d <= nearEnough && d < max(len(name), len(other)) && wire.CheckName("queue", other) == nil {
+		if d <= nearEnough && d < max(len(name), len(other)) {
 			far[other] = d
 			found = append(found, other)
 		}

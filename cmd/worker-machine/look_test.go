@@ -77,7 +77,7 @@ func TestQueues(t *testing.T) {
 
 func TestNear(t *testing.T) {
 	t.Parallel()
-	known := []string{"web", "webhooks", "mail", "mails", "reports", "\x1b[31mweb"}
+	known := []string{"web", "webhooks", "mail", "mails", "reports"}
 	for name, want := range map[string]string{"wbe": "web", "maill": "mail mails", "report": "reports", "webh": "web webhooks", "x": "", "other": "", "WEB": "web webhooks"} {
 		if got := strings.Join(near(name, known), " "); got != want {
 			t.Errorf("near %q is %q, want %q", name, got, want)
@@ -203,26 +203,32 @@ func TestCompletionFromRedis(t *testing.T) {
 	c.work("--queue", "web", "--handle", "title=cat")
 	c.must("", "enqueue", "f", "--queue", "mail")
 	server.Client(t).SAdd(t.Context(), wire.Queues("wm"), "w\x1b[31m\nevil")
+	redistest.Eventually(t, patience, func() bool { return c.must("", "workers", "--json") != "" }, "the worker reads its queue")
 	complete := func(args ...string) string {
 		out := c.must("", append([]string{"__complete"}, args...)...)
 		names, _, _ := strings.Cut(out, ":4\n") // 4: no file names
 		return strings.Join(strings.Fields(names), " ")
 	}
 	for command, want := range map[string]string{
-		"queues ":              "mail web",
-		"queues w":             "web",
-		"queues web ":          "mail",
-		"pending web ":         "",
-		"pause ":               "mail web",
-		"purge web --state ":   "waiting delayed dead",
-		"tasks list --state ":  "waiting running delayed dead",
-		"tasks list --queue m": "mail",
-		"enqueue --queue ":     "mail web",
+		"queues ":                "mail web",
+		"queues w":               "web",
+		"queues web ":            "mail",
+		"pending web ":           "",
+		"pause ":                 "mail web",
+		"purge web --state ":     "waiting delayed dead",
+		"tasks list --state ":    "waiting running delayed dead",
+		"tasks list --queue m":   "mail",
+		"tasks list --function ": "title",
+		"enqueue --queue ":       "mail web",
+		"dead list --function ":  "title",
 	} {
 		args := strings.Split(command, " ")
 		if got := complete(args...); got != want {
 			t.Errorf("%q completes to %q, want %q", command, got, want)
 		}
+	}
+	if got := complete("workers", ""); !strings.Contains(got, "-") || strings.Contains(got, " ") {
+		t.Errorf("workers completes to %q, want one name", got)
 	}
 	silent := consoleAt(t, "redis://127.0.0.1:1")
 	out, errs, code := silent.run("", "__complete", "queues", "")
@@ -259,7 +265,7 @@ func TestNothingToObey(t *testing.T) {
 	pipe.SAdd(ctx, wire.Queues("wm"), evil, "web")
 	pipe.XGroupCreate(ctx, keys.Tasks(), store.Group(), "0")
 	pipe.XAdd(ctx, &redis.XAddArgs{Stream: keys.Tasks(), Values: []string{evil, evil}})
-	pipe.XReadGroup(ctx, &redis.XReadGroupArgs{Group: store.Group(), Consumer: evil, Streams: []string{keys.Tasks(), ">"}, Count: 10})
+	pipe.XReadGroup(ctx, &redis.XReadGroupArgs{Group: store.Group(), Consumer: evil, Streams: []string{keys.Tasks(), ">"}, Count: 1})
 	pipe.XReadGroup(ctx, &redis.XReadGroupArgs{Group: store.Group(), Consumer: "w", Streams: []string{keys.Tasks(), ">"}, Count: 10, Block: -1})
 	pipe.Set(ctx, keys.Lease("w"), lease, time.Minute)
 	pipe.Set(ctx, keys.Lease(evil), lease, time.Minute)
@@ -271,7 +277,9 @@ func TestNothingToObey(t *testing.T) {
 		}
 	}
 	for _, line := range []string{
-		"queues", "pending web", "dead list -q web", "dead groups -q web", "doctor", "stats", "runs", "queues evil\x1b", "workers nobody",
+		"queues", "workers", "workers w", "pending web --limit 50", "tasks list -q web", "tasks list -q web --state running",
+		"tasks list -q web --state delayed", "tasks list -q web --state dead",
+		"dead list -q web", "dead groups -q web", "batches", "doctor", "stats", "runs", "queues evil\x1b", "workers nobody",
 	} {
 		for _, more := range [][]string{nil, {"--json"}} {
 			out, errs, code := c.run("", append(strings.Fields(line), more...)...)

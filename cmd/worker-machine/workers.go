@@ -20,6 +20,9 @@ type workersFlags struct {
 	limit  int
 }
 
+// workersLimit is as many as one page has, which Redis answers with less than a hundred commands.
+const workersLimit = 30
+
 func (a *app) workersCommand() *cobra.Command {
 	var f workersFlags
 	cmd := &cobra.Command{
@@ -52,7 +55,7 @@ With the name of a worker: all that is known of it, and up to 40 of its tasks.`,
 		},
 	}
 	f.queues.register(a, cmd)
-	cmd.Flags().IntVar(&f.limit, "limit", 100, "at most so many; 0 for all")
+	cmd.Flags().IntVar(&f.limit, "limit", workersLimit, "at most so many; 0 for all")
 	cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
 		if len(args) > 0 {
 			return nil, cobra.ShellCompDirectiveNoFileComp
@@ -92,7 +95,7 @@ func (a *app) listWorkers(ctx context.Context, queues []string, limit int) error
 		return err
 	}
 	if more {
-		a.note("there are more; see --limit")
+		a.note("there are more; --limit 0 shows all")
 	}
 	return nil
 }

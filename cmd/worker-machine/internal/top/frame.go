@@ -96,7 +96,6 @@ func (m *model) sumLine() string {
 		{sum.Running.N, "running", m.look.title},
 		{sum.Delayed.N, "delayed", m.look.title},
 		{sum.Dead.N, "dead", m.look.bad},
-		{sum.Workers.N, "workers", m.look.title},
 	} {
 		parts = append(parts, m.look.when(p.n, p.style).Render(plain.Number(p.n))+" "+m.look.faint.Render(p.name))
 	}

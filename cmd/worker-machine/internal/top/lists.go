@@ -18,17 +18,26 @@ func (m *model) queueGrid(queues []*Queue) *grid {
 		{title: ""},
 		{title: "WAIT", right: true},
 		{title: "RUN", right: true},
-		{title: "LATER", right: true, rank: 2}, {title: "DEAD", right: true}, {title: "OLDEST", right: true}, {title: "WORKERS", right: true, rank: 3},
-		{title: "DONE/S", right: true}, {title: "15 MINUTES", rank: 1},
+		{title: "LATER", right: true, rank: 2},
+		{title: "DEAD", right: true},
+		{title: "OLDEST", right: true},
+		{title: "WORKERS", right: true, rank: 3},
+		{title: "DONE/S", right: true},
+		{title: "TREND", rank: 1},
 	}}
 	for _, q := range queues {
 		state, style := queueState(q, m.look)
 		g.rows = append(g.rows, []cell{
-			{text: plain.Short(q.Name, 60), style: m.look.title}, {text: state, style: style},
-			{text: count(q.Waiting), style: m.look.when(q.Waiting.N, lipgloss.Style{})}, {text: count(q.Running), style: m.look.when(q.Running.N, lipgloss.Style{})},
-			{text: count(q.Delayed), style: m.look.when(q.Delayed.N, lipgloss.Style{})}, {text: count(q.Dead), style: m.look.when(q.Dead.N, m.look.bad)},
-			text(seconds(q.Oldest)), {text: count(q.Workers), style: m.look.when(q.Workers.N, lipgloss.Style{})},
-			{text: rateText(q.Rate), style: m.look.when(int64(q.Rate*10), m.look.good)}, {text: spark(q), style: m.look.mark},
+			{text: plain.Short(q.Name, 60), style: m.look.title},
+			{text: state, style: style},
+			{text: count(q.Waiting), style: m.look.when(q.Waiting.N, lipgloss.Style{})},
+			{text: count(q.Running), style: m.look.when(q.Running.N, lipgloss.Style{})},
+			{text: count(q.Delayed), style: m.look.when(q.Delayed.N, lipgloss.Style{})},
+			{text: count(q.Dead), style: m.look.when(q.Dead.N, m.look.bad)},
+			text(seconds(q.Oldest)),
+			{text: count(q.Workers), style: m.look.when(q.Workers.N, lipgloss.Style{})},
+			{text: rateText(q.Rate), style: m.look.when(int64(q.Rate*10), m.look.good)},
+			{text: spark(q), style: m.look.mark},
 		})
 	}
 	return g
@@ -65,8 +74,15 @@ func doneOf(trend []inspect.Minute) []int64 {
 
 func (m *model) workerGrid() *grid {
 	g := &grid{columns: []column{
-		{title: "WORKER", grow: 22}, {title: "QUEUE", rank: 1}, {title: "STATE"}, {title: "PROCESS", rank: 3}, {title: "TASKS", right: true},
-		{title: "OLDEST", right: true}, {title: "ON", rank: 2}, {title: "LEASE", right: true, rank: 4}, {title: "VERSION", rank: 5},
+		{title: "WORKER", grow: 22},
+		{title: "QUEUE", rank: 1},
+		{title: "STATE"},
+		{title: "PROCESS", rank: 3},
+		{title: "TASKS", right: true},
+		{title: "OLDEST", right: true},
+		{title: "ON", rank: 2},
+		{title: "LEASE", right: true, rank: 4},
+		{title: "VERSION", rank: 5},
 	}}
 	for _, w := range m.workers() {
 		state, style, lease := "alive", m.look.good, seconds(w.LeaseLeft)
@@ -78,8 +94,12 @@ func (m *model) workerGrid() *grid {
 			oldest, on = plain.Since(w.Tasks[0].Since), plain.Short(w.Tasks[0].Function, 24)
 		}
 		g.rows = append(g.rows, []cell{
-			{text: plain.Short(w.Name, 60), style: m.look.title}, text(plain.Short(w.Queue, 20)), {text: state, style: style}, text(process(w)),
-			{text: plain.Number(w.Pending), style: m.look.when(w.Pending, lipgloss.Style{})}, text(oldest), text(on), text(lease), text(plain.Short(w.Version, 16)),
+			{text: plain.Short(w.Name, 60), style: m.look.title},
+			text(plain.Short(w.Queue, 20)),
+			{text: state, style: style},
+			text(process(w)),
+			{text: plain.Number(w.Pending), style: m.look.when(w.Pending, lipgloss.Style{})},
+			text(oldest), text(on), text(lease), text(plain.Short(w.Version, 16)),
 		})
 	}
 	return g
@@ -94,14 +114,24 @@ func process(w *inspect.Worker) string {
 
 func (m *model) functionGrid(functions []*Function) *grid {
 	g := &grid{columns: []column{
-		{title: "FUNCTION", grow: 22}, {title: "QUEUE", rank: 3}, {title: "DONE", right: true}, {title: "FAILED", right: true}, {title: "DEAD", right: true, rank: 4},
-		{title: "MEAN", right: true}, {title: "P95", right: true, rank: 1}, {title: "P99", right: true, rank: 2}, {title: "5 MIN", rank: 5},
+		{title: "FUNCTION", grow: 22},
+		{title: "QUEUE", rank: 3},
+		{title: "DONE", right: true},
+		{title: "FAILED", right: true},
+		{title: "DEAD", right: true, rank: 4},
+		{title: "MEAN", right: true},
+		{title: "P95", right: true, rank: 1},
+		{title: "P99", right: true, rank: 2},
+		{title: "5 MIN", rank: 5},
 	}}
 	for _, f := range functions {
 		g.rows = append(g.rows, []cell{
-			{text: plain.Short(f.Name, 60), style: m.look.title}, text(plain.Short(f.Queue, 20)), text(plain.Number(f.Done)),
-			{text: plain.Number(f.Failed()), style: m.look.when(f.Failed(), m.look.warn)}, {text: plain.Number(f.Dead), style: m.look.when(f.Dead, m.look.bad)},
-			text(plain.Took(f.Handler.Mean)), text(plain.Took(f.Handler.P95)), text(plain.Took(f.Handler.P99)), {text: plain.Spark(f.Minutes), style: m.look.mark},
+			{text: plain.Short(f.Name, 60), style: m.look.title},
+			text(plain.Short(f.Queue, 20)), text(plain.Number(f.Done)),
+			{text: plain.Number(f.Failed()), style: m.look.when(f.Failed(), m.look.warn)},
+			{text: plain.Number(f.Dead), style: m.look.when(f.Dead, m.look.bad)},
+			text(plain.Took(f.Handler.Mean)), text(plain.Took(f.Handler.P95)), text(plain.Took(f.Handler.P99)),
+			{text: plain.Spark(f.Minutes), style: m.look.mark},
 		})
 	}
 	return g
@@ -113,7 +143,9 @@ func (m *model) groupGrid() *grid {
 	}}
 	for _, d := range m.groups() {
 		g.rows = append(g.rows, []cell{
-			{text: plain.Number(d.N), style: m.look.bad}, text(plain.Short(d.Queue, 20)), {text: plain.Short(d.Function, 24), style: m.look.title},
+			{text: plain.Number(d.N), style: m.look.bad},
+			text(plain.Short(d.Queue, 20)),
+			{text: plain.Short(d.Function, 24), style: m.look.title},
 			text(plain.Short(d.Reason, 16)), text(plain.Since(d.Last)), text(plain.Short(d.Error, 200)),
 		})
 	}

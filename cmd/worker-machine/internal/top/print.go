@@ -15,8 +15,8 @@ const printed = 20
 // Print writes a snapshot as plain text.
 func (s *Snapshot) Print(w io.Writer) error {
 	sum := s.totals()
-	if _, err := fmt.Fprintf(w, "%s  %d waiting, %d running, %d delayed, %d dead, %d workers, %s done/s\n", s.At.Local().Format(time.DateTime),
-		sum.Waiting.N, sum.Running.N, sum.Delayed.N, sum.Dead.N, sum.Workers.N, rateText(sum.Rate)); err != nil {
+	if _, err := fmt.Fprintf(w, "%s  %d waiting, %d running, %d delayed, %d dead, %s done/s\n", s.At.Local().Format(time.DateTime),
+		sum.Waiting.N, sum.Running.N, sum.Delayed.N, sum.Dead.N, rateText(sum.Rate)); err != nil {
 		return err
 	}
 	for _, part := range []struct {

@@ -50,7 +50,7 @@ type Group struct {
 	inspect.LetterGroup
 }
 
-// Totals sums up all queues.
+// totals sums up all queues. Workers are no part of it: one may read several.
 func (s *Snapshot) totals() (sum Queue) {
 	for i := range s.Queues {
 		q := &s.Queues[i]
@@ -58,7 +58,6 @@ func (s *Snapshot) totals() (sum Queue) {
 		sum.Running.N += q.Running.N
 		sum.Delayed.N += q.Delayed.N
 		sum.Dead.N += q.Dead.N
-		sum.Workers.N += q.Workers.N
 		sum.Rate += q.Rate
 	}
 	return sum

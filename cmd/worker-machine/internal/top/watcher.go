@@ -8,14 +8,17 @@ import (
 	"time"
 
 	"github.com/athoune/worker-machine/inspect"
+	"github.com/athoune/worker-machine/internal/wire"
 )
 
 // Bounds of one look, so that a watcher costs Redis little however much there is.
 const (
 	mostQueues   = 40 // by name; each is one script
 	mostTrends   = 4  // read in one look, in turn; each is two commands
-	mostPages    = 5  // of 40 workers
-	mostGrouped  = 4  // queues whose dead letters are grouped
+	mostPages    = 5  // of workers, in one look
+	mostRead     = 30 // workers in one look; those of large queues are read in turn
+	mostWorkers  = 500
+	mostGrouped  = 4 // queues whose dead letters are grouped
 	trendMinutes = 30
 	pulses       = 60
 	groupsEvery  = 10 * time.Second // grouping reads many letters
@@ -44,6 +47,16 @@ type Watcher struct {
 	turn    int
 	groups  []Group
 	grouped time.Time
+	sweep   sweep
+}
+
+// sweep reads the workers of all queues, a part of them with each look.
+type sweep struct {
+	queue string // where to go on
+	after string
+	found []inspect.Worker // so far
+	whole []inspect.Worker // of the sweep before
+	cut   bool             // there were too many
 }
 
 // NewWatcher watches the named queues, or all there are.
@@ -91,8 +104,9 @@ func (w *Watcher) queues(ctx context.Context) ([]string, int, error) {
 		if err != nil {
 			return nil, 0, err
 		}
-		slices.Sort(all)
-		names = all
+		// What is no name of a queue was not put there by us.
+		names = slices.DeleteFunc(all, func(name string) bool { return wire.CheckName("queue", name) != nil })
+		slices.Sort(names)
 	}
 	seen := min(len(names), mostQueues)
 	return names[:seen], len(names) - seen, nil
@@ -154,25 +168,37 @@ func (w *Watcher) readWorkers(ctx context.Context, s *Snapshot, want Want) error
 	if !want.Workers {
 		return nil
 	}
-	pages := 0
-	for i := range s.Queues {
-		if s.Queues[i].Error != "" {
-			continue
+	err := w.sweepOn(ctx, s)
+	s.Workers, s.MoreWork = w.sweep.whole, w.sweep.cut
+	if len(w.sweep.found) > len(s.Workers) {
+		s.Workers = w.sweep.found
+	}
+	s.Workers = slices.Clone(s.Workers)
+	return err
+}
+
+// sweepOn reads the next workers. What comes after the last queue is the first one, in the next look.
+func (w *Watcher) sweepOn(ctx context.Context, s *Snapshot) error {
+	read := 0
+	for pages := 0; pages < mostPages && read < mostRead; pages++ {
+		at := slices.IndexFunc(s.Queues, func(q Queue) bool {
+			return q.Name >= w.sweep.queue && q.Error == "" && (q.Workers.N > 0 || q.Running.N > 0)
+		})
+		if at < 0 || len(w.sweep.found) >= mostWorkers {
+			w.sweep = sweep{whole: w.sweep.found, cut: at >= 0}
+			return nil
 		}
-		for after := ""; ; {
-			if pages == mostPages {
-				s.MoreWork = true
-				return nil
-			}
-			page, err := w.look.Workers(ctx, s.Queues[i].Name, after)
-			if err != nil {
-				return err
-			}
-			pages++
-			s.Workers = append(s.Workers, page.Workers...)
-			if after = page.Next; after == "" {
-				break
-			}
+		if s.Queues[at].Name != w.sweep.queue {
+			w.sweep.queue, w.sweep.after = s.Queues[at].Name, ""
+		}
+		page, err := w.look.Workers(ctx, w.sweep.queue, w.sweep.after)
+		if err != nil {
+			return err
+		}
+		read += len(page.Workers)
+		w.sweep.found = append(w.sweep.found, page.Workers...)
+		if w.sweep.after = page.Next; page.Next == "" {
+			w.sweep.queue += "\x00" // the next name
 		}
 	}
 	return nil
