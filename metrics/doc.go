@@ -27,6 +27,8 @@ const (
 	namespace = "worker_machine"
 	other     = "other"
 
+	resultOK, resultFailed = "ok", "failed"
+
 	labelQueue, labelFunction, labelReason, labelResult, labelScript, labelKind, labelEvent = "queue", "function", "reason", "result", "script", "kind", "event"
 )
 

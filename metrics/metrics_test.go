@@ -182,6 +182,14 @@ func TestWhatAWorkerDoesIsCounted(t *testing.T) {
 		"worker_machine_queues_errors_total":                                       0,
 		`worker_machine_redis_errors_total{kind="timeout"}`:                        0,
 	})
+	for _, name := range []string{`lease_renewals_total{queue="q",result="ok"}`, `lease_renewal_duration_seconds_count{queue="q"}`, `commit_tasks_sum{queue="q"}`, `commit_duration_seconds_count{queue="q"}`} {
+		if got["worker_machine_"+name] < 1 {
+			t.Errorf("%s: got %v", name, got["worker_machine_"+name])
+		}
+	}
+	if failed, there := got[`worker_machine_lease_renewals_total{queue="q",result="failed"}`]; !there || failed != 0 {
+		t.Errorf("renewals that failed: got %v, there: %v", failed, there)
+	}
 	if got[`worker_machine_queue_oldest_seconds{queue="q"}`] <= 0 {
 		t.Error("the task that runs has no age")
 	}

@@ -3,8 +3,6 @@ package metrics
 import (
 	"context"
 	"errors"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -22,7 +20,9 @@ type Worker struct {
 	late, fetched                    *prometheus.CounterVec
 	reclaimed, released, leasesLost  *prometheus.CounterVec
 	running                          *prometheus.GaugeVec
+	renewals                         *prometheus.CounterVec
 	handler, wait, fetch             *prometheus.HistogramVec
+	commit, committed, renewal       *prometheus.HistogramVec
 
 	queues, functions *names
 
@@ -63,8 +63,12 @@ func NewWorker(reg prometheus.Registerer) (*Worker, error) {
 	w.running = register(reg, &errs, gauge("handlers_running", "Handlers that run.", labelQueue, labelFunction))
 	w.handler = register(reg, &errs, histogram("handler_duration_seconds", "How long handlers took, failures among them.", handlerSeconds, labelQueue, labelFunction))
 	w.wait = register(reg, &errs, histogram("queue_wait_seconds",
-		"From when a task was stored, or due, until its handler started; by the clocks of Redis and of this process.", waitSeconds, labelQueue, labelFunction))
+		"From when a task was stored, or due, until its handler started.", waitSeconds, labelQueue, labelFunction))
 	w.fetch = register(reg, &errs, histogram("fetch_tasks", "Tasks of one read.", batchSizes, labelQueue))
+	w.commit = register(reg, &errs, histogram("commit_duration_seconds", "How long calls took that record results.", callSeconds, labelQueue))
+	w.committed = register(reg, &errs, histogram("commit_tasks", "Results of one call that records them.", batchSizes, labelQueue))
+	w.renewals = count("lease_renewals_total", "Heartbeats, by whether they confirmed the lease.", labelQueue, labelResult)
+	w.renewal = register(reg, &errs, histogram("lease_renewal_duration_seconds", "How long heartbeats took.", callSeconds, labelQueue))
 	return w, errors.Join(errs...)
 }
 
@@ -83,7 +87,8 @@ func (w *Worker) Hooks() group.Hooks {
 			w.fetched.WithLabelValues(queue).Add(float64(tasks))
 			w.fetch.WithLabelValues(queue).Observe(float64(tasks))
 		},
-		Done: func(m group.Metadata, _ time.Duration) { w.of(&m).done.Inc() },
+		Waited: func(m group.Metadata, wait time.Duration) { w.of(&m).wait.Observe(wait.Seconds()) },
+		Done:   func(m group.Metadata, _ time.Duration) { w.of(&m).done.Inc() },
 		Retry: func(m group.Metadata, _ time.Duration, err error) {
 			s := w.of(&m)
 			if err == nil {
@@ -103,6 +108,8 @@ func (w *Worker) Hooks() group.Hooks {
 		Cancelled: func(m group.Metadata) { w.add(w.cancelled, &m) },
 		Reclaimed: func(queue string, tasks int) { w.reclaimed.WithLabelValues(w.queues.of(queue)).Add(float64(tasks)) },
 		Released:  func(queue string, tasks int) { w.released.WithLabelValues(w.queues.of(queue)).Add(float64(tasks)) },
+		Committed: w.noteCommit,
+		Renewed:   w.noteRenewal,
 		LeaseLost: func(queue string) { w.leasesLost.WithLabelValues(w.queues.of(queue)).Inc() },
 	}
 }
@@ -111,15 +118,28 @@ func (w *Worker) Hooks() group.Hooks {
 func (w *Worker) Middleware(next group.Handler) group.Handler {
 	return func(ctx context.Context, task group.Task) ([]byte, error) {
 		s, began := w.of(&task.Metadata), time.Now()
-		if stored, ok := storedAt(task.Entry); ok {
-			s.wait.Observe(max(began.Sub(stored), 0).Seconds())
-		}
 		s.running.Inc()
 		defer func() { // also when it panics
 			s.running.Dec()
 			s.handler.Observe(time.Since(began).Seconds())
 		}()
 		return next(ctx, task)
+	}
+}
+
+func (w *Worker) noteCommit(queue string, tasks int, took time.Duration, err error) {
+	queue = w.queues.of(queue)
+	w.commit.WithLabelValues(queue).Observe(took.Seconds())
+	if err == nil {
+		w.committed.WithLabelValues(queue).Observe(float64(tasks))
+	}
+}
+
+func (w *Worker) noteRenewal(queue string, took time.Duration, err error) {
+	queue = w.queues.of(queue)
+	w.renewal.WithLabelValues(queue).Observe(took.Seconds())
+	for result, is := range map[string]bool{resultOK: err == nil, resultFailed: err != nil} {
+		w.renewals.WithLabelValues(queue, result).Add(flag(is)) // both are there from the first on, for rates
 	}
 }
 
@@ -154,13 +174,6 @@ func (w *Worker) newSeries(queue, function string) *series {
 		retried: w.retried.WithLabelValues(queue, function), running: w.running.WithLabelValues(queue, function),
 		handler: w.handler.WithLabelValues(queue, function), wait: w.wait.WithLabelValues(queue, function),
 	}
-}
-
-// storedAt is the time in the ID of an entry.
-func storedAt(entry string) (time.Time, bool) {
-	ms, _, ok := strings.Cut(entry, "-")
-	n, err := strconv.ParseInt(ms, 10, 64)
-	return time.UnixMilli(n), ok && err == nil
 }
 
 // reasons are those of dead letters that have a name of their own.
