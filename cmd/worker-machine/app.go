@@ -14,6 +14,7 @@ import (
 
 	"github.com/athoune/worker-machine/cmd/worker-machine/internal/plain"
 	"github.com/athoune/worker-machine/internal/wire"
+	"github.com/athoune/worker-machine/stream"
 )
 
 // app is one execution of the program: its streams and its global flags.
@@ -27,7 +28,8 @@ type app struct {
 	logLevel string
 	json     bool
 
-	started bool // the command line was right
+	started bool         // the command line was right
+	hooks   stream.Hooks // of the store
 	log     *zap.Logger
 }
 

@@ -86,7 +86,7 @@ func (a *app) reach(ctx context.Context) (*connection, error) {
 
 // with adds the store.
 func (a *app) with(c *connection, log *zap.Logger) (_ *connection, err error) {
-	if c.store, err = stream.NewStore(c.client, stream.Config{Prefix: a.prefix, Logger: log}); err != nil {
+	if c.store, err = stream.NewStore(c.client, stream.Config{Prefix: a.prefix, Logger: log, Hooks: a.hooks}); err != nil {
 		_ = c.client.Close()
 		return nil, err
 	}

@@ -117,11 +117,19 @@ func (a *app) serve(ctx context.Context, f *serveFlags) error {
 		}
 		defer stop()
 	}
+	measured, err := a.measure()
+	if err != nil {
+		return err
+	}
 	target, err := a.connect(ctx)
 	if err != nil {
 		return err
 	}
 	defer target.Close()
+	if err = measured.queues(target.store); err != nil {
+		return err
+	}
+	cfg.Metrics = measured.handler()
 	handler, err := web.New(target.store, cfg)
 	if err != nil {
 		return usagef("%w", err)

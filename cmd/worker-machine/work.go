@@ -37,6 +37,7 @@ type workFlags struct {
 
 	fleet    fleetFlags // of --processes
 	maxTasks int
+	metrics  string
 }
 
 const (
@@ -63,7 +64,8 @@ ctrl-C or SIGTERM: nothing new is started, what runs gets --drain to end, and th
 attempt. A second ctrl-C kills what runs.
 
 With --processes there are so many worker processes with these flags, which are kept alive: they are started again when they end, one after
-the other on SIGHUP, and when --max-rss, --max-age or --max-tasks say so; see worker-machine supervise, which does it for any program.`
+the other on SIGHUP, and when --max-rss, --max-age or --max-tasks say so; see worker-machine supervise, which does it for any program. The
+first serves metrics at the port of --metrics-addr, the second at the one above, and so on.`
 
 func (a *app) workCommand() *cobra.Command {
 	var f workFlags
@@ -98,6 +100,7 @@ func (a *app) workCommand() *cobra.Command {
 	flags.DurationVar(&f.backoffMax, "backoff-max", 0, "upper bound of the wait before later attempts (default 10m)")
 	flags.BoolVar(&f.mapreduce, "mapreduce", false, "run tasks of worker-machine mapreduce; see --map and --secret-file")
 	flags.StringArrayVar(&f.roots, "root", nil, "map tasks read files in this directory only; may be repeated (default: any file)")
+	flags.StringVar(&f.metrics, "metrics-addr", "", "serve metrics for Prometheus at /metrics of this port, or host:port; a port alone is for this machine only (default: none)")
 	f.programs.register(cmd)
 	f.registerFleet(cmd)
 	_ = cmd.RegisterFlagCompletionFunc("queue", a.completeQueues)
@@ -117,16 +120,25 @@ func (a *app) work(ctx context.Context, f *workFlags) error {
 	if f.maxOutput < 1 {
 		return usagef("--max-output: at least 1")
 	}
+	measured, stopMetrics, err := a.workMetrics(ctx, f)
+	if err != nil {
+		return err
+	}
+	defer stopMetrics()
 	target, err := a.connectPatiently(ctx)
 	if err != nil {
 		return err
 	}
 	defer target.Close()
 	tally := a.newTally(f.maxTasks)
-	worker, err := group.NewWorker(target.store, group.Config{
+	cfg, err := measured.worker(group.Config{
 		Queues: queues, Strict: f.strict, Concurrency: f.concurrency, MaxAttempts: f.maxAttempts, Timeout: f.timeout,
 		Drain: f.drain, Lease: f.lease, Backoff: group.Backoff{Min: f.backoffMin, Max: f.backoffMax}, Hooks: tally.hooks(a.workHooks()),
 	})
+	if err != nil {
+		return err
+	}
+	worker, err := group.NewWorker(target.store, cfg)
 	if err != nil {
 		return usagef("%w", err)
 	}
@@ -144,6 +156,17 @@ func (a *app) work(ctx context.Context, f *workFlags) error {
 			a.note("ready: worker %s on %s runs %s", worker.Name(), queueList(queues), strings.Join(names, ", "))
 		}
 	})
+}
+
+// workMetrics serves the metrics that were asked for.
+func (a *app) workMetrics(ctx context.Context, f *workFlags) (m *measures, stop func(), err error) {
+	if f.metrics == "" {
+		return nil, func() {}, nil
+	}
+	if m, err = a.measure(); err == nil {
+		stop, err = a.serveMetrics(ctx, m, f.metrics)
+	}
+	return m, stop, err
 }
 
 func queueList(queues []group.Queue) string {

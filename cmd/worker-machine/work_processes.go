@@ -70,7 +70,11 @@ func (a *app) checkWork(f *workFlags) error {
 	_, handleErr := a.parseHandles(f)
 	_, crowdErr := a.newCrowd(f)
 	_, targetErr := a.target()
-	return errors.Join(err, handleErr, crowdErr, targetErr)
+	var metricsErr error
+	if f.metrics != "" {
+		_, metricsErr = metricsAddr(f.metrics, "")
+	}
+	return errors.Join(err, handleErr, crowdErr, targetErr, metricsErr)
 }
 
 // tally counts the tasks of a worker, for its limit and for its supervisor.
