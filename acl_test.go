@@ -117,13 +117,21 @@ func TestRightsNameWhatScriptsCall(t *testing.T) {
 // everything does at least once what clients and workers can do.
 func everything(t *testing.T, client redis.UniversalClient) {
 	t.Helper()
+	everythingBy(t, client, client)
+}
+
+// everythingBy is the same with a user for clients and one for workers.
+func everythingBy(t *testing.T, client, forWorkers redis.UniversalClient) {
+	t.Helper()
 	ctx, stop := context.WithTimeout(t.Context(), 30*time.Second)
 	defer stop()
 	store, err := stream.NewStore(client, stream.Config{})
 	ok(t, err)
+	crew, err := stream.NewStore(forWorkers, stream.Config{})
+	ok(t, err)
 	c, err := stream.NewClient(store, stream.ClientConfig{MaxQueue: 1000})
 	ok(t, err)
-	defer func() { ok(t, errors.Join(c.Close(context.WithoutCancel(ctx)), store.Close())) }()
+	defer func() { ok(t, errors.Join(c.Close(context.WithoutCancel(ctx)), store.Close(), crew.Close())) }()
 
 	_, err = GetTitle.Enqueue(ctx, c, "later", stream.After(50*time.Millisecond), stream.Unique("later", time.Minute), stream.Replicas(0))
 	ok(t, err)
@@ -148,7 +156,7 @@ func everything(t *testing.T, client redis.UniversalClient) {
 	life, end := context.WithCancel(ctx)
 	ended := make(chan error, 2)
 	for range 2 {
-		worker, err := group.NewWorker(store, group.Config{Lease: 300 * time.Millisecond})
+		worker, err := group.NewWorker(crew, group.Config{Lease: 300 * time.Millisecond})
 		ok(t, err)
 		group.Handle(worker, GetTitle, ask)
 		letters.Handle(worker)
@@ -178,7 +186,7 @@ func everything(t *testing.T, client redis.UniversalClient) {
 	if _, err = mapreduce.Checkpointed(ctx, store, "web", "acl"); err == nil {
 		ok(t, mapreduce.Discard(ctx, store, "web", "acl"))
 	}
-	inspect(t, store, client)
+	lookAround(t, crew, forWorkers)
 	end()
 	ok(t, errors.Join(<-ended, <-ended))
 }
@@ -224,8 +232,8 @@ func runJob(t *testing.T, c *stream.Client) {
 	ok(t, run.Cancel(ctx))
 }
 
-// inspect does what the program does for people, and what workers do about dead ones.
-func inspect(t *testing.T, store *stream.Store, client redis.UniversalClient) {
+// lookAround does what workers do about dead ones, and asks for what lies there.
+func lookAround(t *testing.T, store *stream.Store, client redis.UniversalClient) {
 	t.Helper()
 	ctx := t.Context()
 	for letter, err := range reclaim.List(ctx, store, "web", reclaim.NewestFirst()) {
