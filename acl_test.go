@@ -15,6 +15,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/athoune/worker-machine/group"
+	inspection "github.com/athoune/worker-machine/inspect"
 	"github.com/athoune/worker-machine/internal/redistest"
 	"github.com/athoune/worker-machine/mapreduce"
 	"github.com/athoune/worker-machine/reclaim"
@@ -236,6 +237,7 @@ func runJob(t *testing.T, c *stream.Client) {
 func lookAround(t *testing.T, store *stream.Store, client redis.UniversalClient) {
 	t.Helper()
 	ctx := t.Context()
+	look(t, store)
 	for letter, err := range reclaim.List(ctx, store, "web", reclaim.NewestFirst()) {
 		ok(t, err)
 		_, err = reclaim.Replay(ctx, store, "web", letter.ID)
@@ -270,6 +272,32 @@ func lookAround(t *testing.T, store *stream.Store, client redis.UniversalClient)
 	ok(t, err)
 	_, err = r.Audit(ctx, 1)
 	ok(t, err)
+}
+
+// look does what inspect reads.
+func look(t *testing.T, store *stream.Store) {
+	t.Helper()
+	ctx, i := t.Context(), inspection.New(store)
+	_, err := i.Queues(ctx)
+	ok(t, err)
+	workers, err := i.Workers(ctx, "web", "")
+	ok(t, err)
+	for _, worker := range workers.Workers {
+		if _, err = i.Worker(ctx, "web", worker.Name); !errors.Is(err, inspection.ErrNotFound) { // it may be leaving
+			ok(t, err)
+		}
+	}
+	for _, state := range []inspection.State{inspection.Waiting, inspection.Running, inspection.Delayed, inspection.Dead} {
+		page, err := i.Tasks(ctx, "web", inspection.Filter{State: state, Limit: 1})
+		ok(t, err)
+		if page.Next != "" {
+			_, err = i.Tasks(ctx, "web", inspection.Filter{State: state, After: page.Next})
+			ok(t, err)
+		}
+	}
+	if _, err = i.Task(ctx, "", stream.NewID()); !errors.Is(err, inspection.ErrNotFound) {
+		t.Errorf("got %v, want ErrNotFound", err)
+	}
 }
 
 func ok(t *testing.T, err error) {

@@ -37,11 +37,11 @@ type WorkerPage struct {
 }
 
 const (
-	workersListed = 30 // with a lease and a task for each, a page stays below 100 commands
+	workersListed = 25 // with a lease and a task for each, a page stays well below 100 commands
 	workerTasks   = 40
 )
 
-// Workers lists the workers of a queue by name, 30 at most from after on.
+// Workers lists the workers of a queue by name, 25 at most from after on.
 func (i *Inspector) Workers(ctx context.Context, queue, after string) (WorkerPage, error) {
 	err := wire.CheckName("queue", queue)
 	if err == nil && after != "" {

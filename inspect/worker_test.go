@@ -40,7 +40,7 @@ func TestWorkersArePaged(t *testing.T) {
 	for after, pages := "", 0; pages < 10; pages++ {
 		page, err := r.Workers(ctx, queue, after)
 		ok(t, err)
-		if page.Total != (inspect.Count{N: 75, Exact: true}) || len(page.Workers) > 30 {
+		if page.Total != (inspect.Count{N: 75, Exact: true}) || len(page.Workers) > 25 {
 			t.Errorf("got %d of %+v", len(page.Workers), page.Total)
 		}
 		got = append(got, page.Workers...)
