@@ -67,29 +67,26 @@ func (a *app) printChecks(checks []inspect.Check, number map[inspect.Grade]int) 
 		}
 		return nil
 	}
-	width := 0
+	width, queue := 0, ""
 	for _, c := range checks {
-		width = max(width, len(checkName(c)))
+		width = max(width, len(c.Name))
 	}
 	for _, c := range checks {
-		if err := a.printf("%s  %-*s  %s\n", a.gradeText(c.Grade), width, checkName(c), plain.Line(c.Found)); err != nil {
+		if c.Queue != queue {
+			queue = c.Queue
+			_ = a.printf("\nqueue %s\n", plain.Line(queue))
+		}
+		if err := a.printf("%s  %-*s  %s\n", a.gradeText(c.Grade), width, plain.Line(c.Name), plain.Line(c.Found)); err != nil {
 			return err
 		}
 		if c.Remedy != "" && c.Grade != inspect.Passed {
-			if err := a.printf("%10s%s\n", "→ ", plain.Line(c.Remedy)); err != nil {
+			if err := a.printf("%7s  %*s  → %s\n", "", width, "", plain.Line(c.Remedy)); err != nil {
 				return err
 			}
 		}
 	}
 	return a.printf("\n%d passed, %d warnings, %d failed, %d unknown\n",
 		number[inspect.Passed], number[inspect.Warning], number[inspect.Refused], number[inspect.Unknown])
-}
-
-func checkName(c inspect.Check) string {
-	if c.Queue == "" {
-		return plain.Line(c.Name)
-	}
-	return plain.Line(c.Name) + " " + plain.Line(c.Queue)
 }
 
 // gradeText is a grade, coloured on a terminal unless NO_COLOR is set.

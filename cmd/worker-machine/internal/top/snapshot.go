@@ -63,6 +63,14 @@ func (s *Snapshot) totals() (sum Queue) {
 	return sum
 }
 
+// countWorkers counts leases: a worker of two queues counts twice.
+func (s *Snapshot) countWorkers() (n int64) {
+	for i := range s.Queues {
+		n += s.Queues[i].Workers.N
+	}
+	return n
+}
+
 // functionMinutes is how far back functions are summed up.
 const functionMinutes = 5
 

@@ -18,6 +18,7 @@ const (
 	mostPages    = 5  // of workers, in one look
 	mostRead     = 30 // workers in one look; those of large queues are read in turn
 	mostWorkers  = 500
+	fewWorkers   = 15
 	mostGrouped  = 4 // queues whose dead letters are grouped
 	trendMinutes = 30
 	pulses       = 60
@@ -28,12 +29,14 @@ const (
 type Want struct {
 	Workers, Groups, AllTrends bool
 
+	FewWorkers bool // read workers only where they are few: one look is to cost less than a hundred commands
+
 	Queue  string // whose trend is read each time
 	Worker string // of Queue, whose tasks are read
 }
 
 // Everything is what a single snapshot shows.
-var Everything = Want{Workers: true, Groups: true, AllTrends: true}
+var Everything = Want{Workers: true, FewWorkers: true, Groups: true, AllTrends: true}
 
 // Watcher looks at queues again and again, and remembers what it needs for rates. It is for one goroutine at a time.
 type Watcher struct {
@@ -166,6 +169,10 @@ func (w *Watcher) readWorkers(ctx context.Context, s *Snapshot, want Want) error
 		s.Tasks = worker.Tasks
 	}
 	if !want.Workers {
+		return nil
+	}
+	if want.FewWorkers && s.countWorkers() > fewWorkers {
+		s.MoreWork = true
 		return nil
 	}
 	err := w.sweepOn(ctx, s)
