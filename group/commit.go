@@ -166,6 +166,11 @@ func (c *committer) confirm(batch []result, late []int, retried bool) {
 		done[i] = batch[i].flight
 	}
 	c.feed.flights.remove(done...)
+	noted := late
+	if retried {
+		noted = nil
+	}
+	c.feed.deeds.done(batch, noted)
 	hooks := &c.feed.worker.cfg.Hooks
 	if hooks.Done == nil && hooks.Late == nil {
 		return

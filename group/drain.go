@@ -42,6 +42,9 @@ func (w *Worker) drain(ctx context.Context) error {
 		w.ask()
 	}
 	w.awaitFor(ctx, flushGrace, func() bool { return w.inHand() <= w.pool.running() && !w.recording() || w.away() })
+	if !w.away() {
+		w.reportAll(ctx)
+	}
 	w.unclean = w.leave(ctx)
 	return nil
 }

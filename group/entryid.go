@@ -19,6 +19,25 @@ func parseEntryID(text string) entryID {
 	return entryID{ms, seq}
 }
 
+// entryClock reads the times in IDs, many of which are the same.
+type entryClock struct {
+	text string
+	ms   int64
+}
+
+// clockDigits is how long the text of a time is, until the year 2286.
+const clockDigits = 13
+
+func (c *entryClock) of(id string) int64 {
+	if len(id) <= clockDigits || id[clockDigits] != '-' {
+		return entryTime(id)
+	}
+	if text := id[:clockDigits]; text != c.text {
+		c.text, c.ms = text, entryTime(text)
+	}
+	return c.ms
+}
+
 // entryTime is the time in an ID, ms.
 func entryTime(text string) (ms int64) {
 	for i := 0; i < len(text) && text[i] != '-'; i++ {

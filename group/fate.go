@@ -36,6 +36,9 @@ func (c *chunk) retry(f *flight, next wire.Task, off putOff) {
 	meta := f.metadata()
 	step := script.DueStep(next, off.wait)
 	c.decide(f.item, &fate{kind: wire.KindMoved, step: &step, total: off.counter, tell: func() {
+		if off.err != nil {
+			c.feed.deeds.failed(f, false)
+		}
 		if hook := c.feed.worker.cfg.Hooks.Retry; hook != nil {
 			hook(meta, off.wait, off.err)
 		}
@@ -48,6 +51,7 @@ func (c *chunk) bury(f *flight, reason string, failure wire.Failure, cause error
 	step := script.DeadStep(f.task.ID, append(f.task.Fields(),
 		"reason", reason, "error", errorText(cause), "worker", c.feed.worker.name, "entry", f.entry))
 	c.decide(f.item, &fate{kind: wire.KindFailure, failure: failure.Encode(), step: &step, total: "dead", tell: func() {
+		c.feed.deeds.failed(f, true)
 		c.feed.tellDead(meta, reason, cause)
 		if hook := c.feed.worker.cfg.Hooks.Dead; hook != nil {
 			hook(meta, reason, cause)

@@ -29,6 +29,7 @@ type feed struct {
 	chunks    chunks
 	scatters  scatterer
 	hints     hints
+	deeds     deeds
 
 	// claiming is held while entries of others, or the own history, are taken in: both find what the other one is just taking.
 	claiming sync.Mutex
@@ -55,6 +56,8 @@ type feed struct {
 	wanted   atomic.Bool   // look after what went astray at once
 	switched atomic.Bool   // the pause switch was read once
 	ahead    atomic.Int64  // by how many nanoseconds the clock of Redis is ahead
+	holds    atomic.Bool   // the last look found something in the queue
+	reported atomic.Int64  // when what was done was told last, since Worker.began
 	unheard  atomic.Bool   // words on the control channel may have been missed
 }
 

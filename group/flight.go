@@ -30,6 +30,7 @@ type flight struct {
 	arrived time.Time
 	started time.Time
 	took    time.Duration // by the handler; 0 until it has returned
+	ran     time.Duration // as who decided the outcome has it; 0 for one that was not run
 	chunk   *chunk        // nil for a task that has an entry of its own
 	item    int           // of chunk; noItem for the chunk itself
 
@@ -68,7 +69,12 @@ func (f *flight) timeout() time.Duration {
 // waited is how long the entry had been there at a time of this host, by the clock of Redis: it was made when the task was stored, or came
 // due. It is 0 for an ID that somebody chose.
 func (f *flight) waited(until time.Time) time.Duration {
-	waited := until.Sub(time.UnixMilli(entryTime(f.entry))) + time.Duration(f.feed.ahead.Load())
+	return waitedSince(entryTime(f.entry), until, time.Duration(f.feed.ahead.Load()))
+}
+
+// waitedSince is the time from ms of Redis to a time of this host that Redis is ahead of.
+func waitedSince(ms int64, until time.Time, ahead time.Duration) time.Duration {
+	waited := time.Duration(until.UnixNano()-ms*int64(time.Millisecond)) + ahead
 	if waited < 0 || waited > maxWaited {
 		return 0
 	}

@@ -21,6 +21,7 @@ const (
 
 // decide turns what a handler returned into the outcome of its flight, which has ended.
 func (f *feed) decide(flight *flight, data []byte, err error, took time.Duration) {
+	flight.ran = took
 	if err == nil {
 		f.succeed(flight, data, took)
 		return
@@ -123,6 +124,9 @@ func (f *feed) retry(flight *flight, next wire.Task, off putOff) {
 			f.refused(meta)
 			return nil
 		}
+		if off.err != nil {
+			f.deeds.failed(flight, false)
+		}
 		if hook := f.worker.cfg.Hooks.Retry; hook != nil {
 			hook(meta, off.wait, off.err)
 		}
@@ -194,6 +198,7 @@ func (f *feed) buryAs(flight *flight, reason string, cause error, item script.Bu
 			f.refused(meta)
 			return nil
 		}
+		f.deeds.failed(flight, true)
 		f.tellDead(meta, reason, cause)
 		if hook := w.cfg.Hooks.Dead; hook != nil {
 			hook(meta, reason, cause)

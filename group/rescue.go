@@ -200,6 +200,10 @@ func (r *rescuer) look(ctx context.Context, rows []*rescueRow, whole bool) ([]re
 	views := make([]reclaim.View, len(rows))
 	for i, row := range rows {
 		row.sight = sights[i]
+		holds := len(sights[i].Pending) > 0 || sights[i].Waiting > 0 || sights[i].Due >= 0
+		if holds || whole { // the other looks do not ask for what waits
+			row.feed.holds.Store(holds)
+		}
 		views[i] = reclaim.View{Of: row.feed.reclaimer, Pending: sights[i].Pending}
 		if sights[i].Due >= 0 {
 			row.feed.dueWithin(sights[i].Due)

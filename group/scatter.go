@@ -310,6 +310,9 @@ func (d *draft) done() {
 			c.weight.Add(-int64(len(c.results[i])))
 		}
 	}
+	if n := count(d.order.Totals, "done"); n > 0 {
+		c.feed.deeds.items(c, n)
+	}
 	released := 0
 	d.each(func(i int) {
 		if fate := c.fate(i); fate == nil {

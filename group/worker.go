@@ -218,6 +218,7 @@ func (w *Worker) loops() []supervise.Loop {
 	loops = append(loops, supervise.Loop{Name: "drain", Run: w.drain})
 	each("due", (*bundle).promote)
 	each("rescue", (*bundle).rescue)
+	each("report", (*bundle).report)
 	return append(loops,
 		supervise.Loop{Name: "suspects", Run: w.runSuspects},
 		supervise.Loop{Name: "fetch", Run: w.fetch})

@@ -85,6 +85,7 @@ func newQueue(name string, c *script.Census) Queue {
 		Name: name, Paused: c.Paused, Totals: c.Totals, Delayed: exactly(c.Due), Dead: exactly(c.Dead), Workers: exactly(c.Alive),
 		Waiting: entries(c, c.Entries-c.Running), Running: entries(c, c.Running),
 	}
+	q.Recent = newMinute(&c.Recent, c.Now.Truncate(time.Minute).Add(-time.Minute))
 	if c.First != "" {
 		q.Oldest = max(c.Now.Sub(timeOf(c.First)), 0).Seconds()
 	}

@@ -12,7 +12,7 @@ import (
 var censusScript = load("census")
 
 // censusValues is how many values come before the totals.
-const censusValues = 10
+const censusValues = 11
 
 // Census is what one queue holds at a moment.
 type Census struct {
@@ -23,8 +23,9 @@ type Census struct {
 	Chunks    bool      // one was seen: entries are not tasks
 	Due, Dead int64
 	Paused    bool
-	Workers   int64 // consumers of the group
-	Alive     int64 // of them those with a lease
+	Workers   int64       // consumers of the group
+	Alive     int64       // of them those with a lease
+	Recent    wire.Minute // the last one that is over
 	Totals    map[string]int64
 	Err       error // why this queue could not be counted
 }
@@ -35,7 +36,7 @@ func (r *Runner) Census(ctx context.Context, queues []wire.Keys, group string) [
 	for some := range slices.Chunk(queues, queuesAtOnce) {
 		calls := make([]keyedCall, len(some))
 		for i, keys := range some {
-			calls[i].keys = []string{keys.Tasks(), keys.Due(), keys.Dead(), keys.Chunks(), keys.State(), keys.Counts()}
+			calls[i].keys = []string{keys.Tasks(), keys.Due(), keys.Dead(), keys.Chunks(), keys.State(), keys.Counts(), keys.Now(), keys.Trend()}
 			calls[i].args = []any{group, keys.Lease("")}
 		}
 		for _, command := range r.many(ctx, censusScript, calls) {
@@ -60,7 +61,7 @@ func decodeCensus(values []any) Census {
 	c := Census{
 		Now: millis(values[0]), Entries: int64(number(values[1])), Running: int64(number(values[2])), First: text(values[3]), Chunks: number(values[4]) == 1,
 		Due: int64(number(values[5])), Dead: int64(number(values[6])), Paused: text(values[7]) != "" && text(values[7]) != "0",
-		Workers: int64(number(values[8])), Alive: int64(number(values[9])), Totals: map[string]int64{},
+		Workers: int64(number(values[8])), Alive: int64(number(values[9])), Recent: wire.ParseMinute(text(values[10])), Totals: map[string]int64{},
 	}
 	for i := censusValues; i+1 < len(values); i += 2 {
 		if n, err := strconv.ParseInt(text(values[i+1]), 10, 64); err == nil {

@@ -68,6 +68,8 @@ func matches(s string, most int, others string) bool {
 //	<prefix>:{<queue>}:cancels           zset     cancelled task IDs by time, ms; one hour
 //	<prefix>:{<queue>}:state             hash     paused; stops: when running tasks were last cancelled
 //	<prefix>:{<queue>}:counts            hash     totals for metrics
+//	<prefix>:{<queue>}:now               hash     what was done in the present minute, and how full the queue is
+//	<prefix>:{<queue>}:trend             stream   the same of the last 1440 minutes in which there was something
 //	<prefix>:{<queue>}:control           channel  due, cancel, stop, released, pause, resume: hints, the truth is in keys
 //	<prefix>:{<queue>}:presence:<worker> channel  held subscribed by a live worker
 //	<prefix>:{<queue>}:runs              zset     IDs of map/reduce runs by when they began, ms, PX
@@ -140,6 +142,12 @@ func (k Keys) State() string { return k.base + "state" }
 
 // Counts is the hash of totals.
 func (k Keys) Counts() string { return k.base + "counts" }
+
+// Now is the hash of what was done in the present minute.
+func (k Keys) Now() string { return k.base + "now" }
+
+// Trend is the stream of what was done in the minutes before.
+func (k Keys) Trend() string { return k.base + "trend" }
 
 // Control is the channel of hints to workers.
 func (k Keys) Control() string { return k.base + "control" }

@@ -1,8 +1,8 @@
 #!lua flags=no-writes
 -- census tells what one queue holds at a moment.
--- KEYS tasks due dead chunks state counts
+-- KEYS tasks due dead chunks state counts now trend
 -- ARGV group, prefix of the queue's leases
--- returns the time in ms, entries, of them pending with a worker, the first one, 1 where a chunk was seen, due, dead, paused, consumers, of them with a lease, then names and values of the totals
+-- returns the time in ms, entries, of them pending with a worker, the first one, 1 where a chunk was seen, due, dead, paused, consumers, of them with a lease, the last minute that is over, then names and values of the totals
 local time = redis.call('TIME')
 local entries = redis.call('XLEN', KEYS[1])
 local first, chunk = '', redis.call('HLEN', KEYS[4]) > 0
@@ -33,7 +33,15 @@ local alive = 0
 for from = 1, #names, 1000 do -- Lua's stack takes some thousand; the prefix itself is the key of nobody
   alive = alive + redis.call('EXISTS', ARGV[2], unpack(names, from, math.min(from + 999, #names)))
 end
+-- recent is the last minute that is over, as trend keeps it; '' when nothing was done in it.
+local function recent()
+  local minute = string.format('%.0f', math.floor(tonumber(time[1]) / 60) * 60000 - 60000)
+  if redis.call('HGET', KEYS[7], 'minute') == minute then return table.concat(redis.call('HGETALL', KEYS[7]), ' ') end
+  local entry = redis.call('XRANGE', KEYS[8], minute .. '-0', minute .. '-0')[1]
+  return entry and entry[2][2] or ''
+end
+
 local answer = {string.format('%.0f', tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)), entries, running, first, chunk and 1 or 0,
-  redis.call('ZCARD', KEYS[2]), redis.call('XLEN', KEYS[3]), redis.call('HGET', KEYS[5], 'paused') or '', #names, alive}
+  redis.call('ZCARD', KEYS[2]), redis.call('XLEN', KEYS[3]), redis.call('HGET', KEYS[5], 'paused') or '', #names, alive, recent()}
 for _, text in ipairs(redis.call('HGETALL', KEYS[6])) do answer[#answer + 1] = text end
 return answer
