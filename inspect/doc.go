@@ -11,8 +11,6 @@
 package inspect
 
 import (
-	"errors"
-
 	"github.com/athoune/worker-machine/stream"
 )
 
@@ -32,5 +30,3 @@ type Count struct {
 	N     int64 `json:"n"`
 	Exact bool  `json:"exact"`
 }
-
-var errNotYet = errors.New("inspect: not built yet")
