@@ -8,7 +8,6 @@
 package board
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"strings"
@@ -50,7 +49,6 @@ type board struct {
 	pages     map[string]page
 	live      *hub
 	bulks     *bulks
-	trend     func(ctx context.Context, queue string, minutes int) ([]inspect.Minute, error)
 }
 
 // New returns the pages, to be mounted behind the guard that checks callers and notes their role in the request's context. A caller
@@ -67,7 +65,7 @@ func New(look *inspect.Inspector, cfg Config) (http.Handler, error) {
 }
 
 func newBoard(look *inspect.Inspector, cfg Config) (*board, error) {
-	b := &board{cfg: cfg, look: look, logger: look.Store().Logger(), bulks: newBulks(), trend: look.Trend}
+	b := &board{cfg: cfg, look: look, logger: look.Store().Logger(), bulks: newBulks()}
 	b.pages = b.allPages()
 	b.live = newHub(b.refresh)
 	var err error

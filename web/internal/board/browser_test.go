@@ -3,6 +3,7 @@ package board_test
 import (
 	"context"
 	"fmt"
+	"os"
 	"os/exec"
 	"strings"
 	"sync"
@@ -62,7 +63,7 @@ func TestMain(m *testing.M) {
 		_ = chromedp.Cancel(chromium.ctx)
 		chromium.stop()
 	}
-	exit(code)
+	os.Exit(code)
 }
 
 // tab is a page of the browser, with nothing of other tests in it.
@@ -151,6 +152,13 @@ func (b *tab) quiet(where string) {
 	b.complaints = nil
 }
 
+// forget drops complaints that were meant to be.
+func (b *tab) forget() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.complaints = nil
+}
+
 func (b *tab) do(actions ...chromedp.Action[chromedp.Void]) {
 	b.t.Helper()
 	if err := chromedp.Do(b.ctx, actions...); err != nil {
@@ -183,4 +191,20 @@ func (b *tab) text() string {
 func (b *tab) html() string {
 	b.t.Helper()
 	return eval[string](b, "document.documentElement.outerHTML")
+}
+
+// press clicks and waits for the page that comes.
+func (b *tab) press(selector string) {
+	b.t.Helper()
+	b.navigates(chromedp.Click(chromedp.CSS(selector)))
+}
+
+// navigates waits until what an action begins has led to another page.
+func (b *tab) navigates(action chromedp.Action[chromedp.Void]) {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, longer)
+	defer cancel()
+	if _, err := chromedp.Run(ctx, chromedp.WaitEvent(page.LoadEventFired, nil, action)); err != nil {
+		b.t.Fatalf("the page that was to come: %v", err)
+	}
 }

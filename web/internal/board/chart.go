@@ -106,8 +106,12 @@ func niceLimit(v float64) float64 {
 		return 2
 	}
 	unit := math.Pow(10, math.Floor(math.Log10(v)))
-	for _, m := range []float64{1, 2, 4, 6, 8, 10} {
-		if limit := m * unit; limit >= v && (limit != 1 || v < 1) {
+	steps := []float64{1, 2, 3, 4, 5, 6, 8, 10}
+	if unit == 1 {
+		steps = []float64{2, 4, 6, 8, 10} // half of a task is none
+	}
+	for _, m := range steps {
+		if limit := m * unit; limit >= v {
 			return limit
 		}
 	}

@@ -30,7 +30,7 @@ func (b *board) doctor(ctx context.Context, _ args) (content, error) {
 		{Grade: inspect.Refused, Class: "bad", Title: "Failed", Open: true},
 		{Grade: inspect.Warning, Class: "warn", Title: "Warnings", Open: true},
 		{Grade: inspect.Unknown, Class: "neutral", Title: "Could not be looked at", Open: true},
-		{Grade: inspect.Passed, Class: "good", Title: "Passed", Open: true},
+		{Grade: inspect.Passed, Class: "good", Title: "Passed"},
 	}
 	checks := try(ctx, b, func(ctx context.Context) ([]inspect.Check, error) { return b.look.Doctor(ctx) })
 	body := doctorBody{Checks: part[[]gradeGroup]{Trouble: checks.Trouble}, Total: len(checks.V), At: time.Now()}

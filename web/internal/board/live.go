@@ -35,7 +35,8 @@ type frame struct {
 
 // hub reads what browsers look at, once for all that look at the same, and only while somebody does.
 type hub struct {
-	read func(ctx context.Context, topic string, a args) (frames []frame, over bool, err error)
+	read  func(ctx context.Context, topic string, a args) (frames []frame, over bool, err error)
+	every time.Duration
 
 	mu     sync.Mutex
 	topics map[string]*topic
@@ -59,7 +60,7 @@ type feed struct {
 }
 
 func newHub(read func(context.Context, string, args) ([]frame, bool, error)) *hub {
-	return &hub{read: read, topics: map[string]*topic{}}
+	return &hub{read: read, every: liveEvery, topics: map[string]*topic{}}
 }
 
 var errBusy = errors.New("board: too many browsers look")
@@ -124,7 +125,7 @@ func (h *hub) poll(ctx context.Context, key string, t *topic) {
 		frames, over, err := h.read(limited, t.page, t.args)
 		cancel()
 		h.publish(key, t, frames, err == nil && over)
-		wait.Reset(max(liveEvery, liveShare*time.Since(began)))
+		wait.Reset(max(h.every, liveShare*time.Since(began)))
 	}
 }
 

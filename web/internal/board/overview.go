@@ -58,6 +58,7 @@ func (b *board) overview(ctx context.Context, _ args) (content, error) {
 	for _, q := range queues.V {
 		row := queueRow{Queue: q}
 		if hour, ok := trends[q.Name]; ok {
+			present(hour, q)
 			row.sketch(hour)
 			functions = append(functions, functionsOf(q.Name, hour)...)
 		}

@@ -45,6 +45,9 @@ func (b *board) queue(ctx context.Context, a args) (content, error) {
 	}
 	body.Queue = try(ctx, b, func(ctx context.Context) (inspect.Queue, error) { return b.look.Queue(ctx, body.Name) })
 	hour := try(ctx, b, func(ctx context.Context) ([]inspect.Minute, error) { return b.trendOf(ctx, body.Name) })
+	if body.Queue.Trouble == nil {
+		present(hour.V, body.Queue.V)
+	}
 	body.Trend = part[trendBody]{V: chartsOf(hour.V), Trouble: hour.Trouble}
 	body.Functions = functionsOf(body.Name, hour.V)
 	rankSlow(body.Functions)

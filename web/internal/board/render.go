@@ -113,6 +113,10 @@ func (b *board) serve(name string) http.HandlerFunc {
 			b.problem(w, r, err)
 			return
 		}
+		if name == "login" && b.cfg.Login == nil {
+			http.Redirect(w, r, b.cfg.Base+"/", http.StatusSeeOther)
+			return
+		}
 		ctx, cancel := context.WithTimeout(r.Context(), loadTimeout)
 		defer cancel()
 		c, err := p.load(ctx, a)
@@ -138,8 +142,8 @@ func (b *board) write(w http.ResponseWriter, r *http.Request, status int, name s
 	}
 	v.LiveURL, _ = r.Context().Value(liveKey{}).(string)
 	v.Refresh = name == "bulk" && c.Live
-	if role == guard.Nobody {
-		v.Role = ""
+	if role == guard.Nobody || name == "login" {
+		v.Role = "" // nothing around it
 	}
 	var page bytes.Buffer
 	if err := b.templates[name].set.ExecuteTemplate(&page, "layout.html", v); err != nil {

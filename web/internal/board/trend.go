@@ -15,7 +15,7 @@ const window = 60
 
 // trendOf reads the last hour of a queue.
 func (b *board) trendOf(ctx context.Context, queue string) ([]inspect.Minute, error) {
-	minutes, err := b.trend(ctx, queue, window)
+	minutes, err := b.look.Trend(ctx, queue, window)
 	return lastHour(minutes), err
 }
 
@@ -35,6 +35,14 @@ func lastHour(minutes []inspect.Minute) []inspect.Minute {
 		}
 	}
 	return hour
+}
+
+// present tells the last minute of an hour how full the queue is now: no worker may have said so.
+func present(hour []inspect.Minute, q inspect.Queue) {
+	if len(hour) > 0 {
+		last := &hour[len(hour)-1]
+		last.Waiting, last.Running, last.Delayed = q.Waiting.N, q.Running.N, q.Delayed.N
+	}
 }
 
 // sum adds up the hours of several queues. A quantile of the sum is that of the slowest queue.
@@ -98,67 +106,86 @@ type trendRow struct {
 	Wait, Handler                 float64
 }
 
-// chartsOf draws an hour. The minute that is not over would look like a fall, so rates end before it.
+// chartsOf draws an hour.
 func chartsOf(hour []inspect.Minute) trendBody {
 	if len(hour) == 0 {
 		return trendBody{}
 	}
-	times := make([]time.Time, len(hour))
-	for i, m := range hour {
-		times[i] = m.At
-	}
-	last := len(hour) - 1
-	row := func(name, class string, value func(inspect.Minute) float64) series {
-		s := series{Name: name, Class: class}
+	body := trendBody{Rows: trendRows(hour)}
+	for _, p := range plotsOf(hour) {
 		for _, m := range hour {
-			s.Values = append(s.Values, value(m))
+			p.times = append(p.times, m.At)
 		}
-		return s
+		body.Charts = append(body.Charts, p.draw())
 	}
-	rate := func(name, class string, value func(inspect.Minute) int64) series {
-		s := row(name, class, func(m inspect.Minute) float64 { return float64(value(m)) })
-		s.Values[last] = math.NaN()
-		return s
-	}
-	latency := func(name, class string, of func(inspect.Minute) inspect.Latency, quantile func(inspect.Latency) float64) series {
-		return row(name, class, func(m inspect.Minute) float64 {
-			if l := of(m); l.N > 0 {
-				return quantile(l)
-			}
-			return math.NaN()
-		})
-	}
-	done := rate("Done", "c-done", func(m inspect.Minute) int64 { return m.Done })
-	done.Area = true
-	waiting := row("Waiting", "c-waiting", func(m inspect.Minute) float64 { return float64(m.Waiting) })
-	waiting.Area = true
+	return body
+}
+
+func plotsOf(hour []inspect.Minute) []plot {
+	last := len(hour) - 1
+	whole := func(v float64) string { return compact(v) }
 	handler := func(m inspect.Minute) inspect.Latency { return m.Handler }
 	wait := func(m inspect.Minute) inspect.Latency { return m.Wait }
 	median := func(l inspect.Latency) float64 { return l.P50 }
 	p95 := func(l inspect.Latency) float64 { return l.P95 }
-	whole := func(v float64) string { return compact(v) }
-	plots := []plot{
-		{id: "throughput", title: "Tasks per minute", times: times, format: whole, now: last - 1, series: []series{
-			done, rate("Enqueued", "c-enqueued", func(m inspect.Minute) int64 { return m.Enqueued }),
+	return []plot{
+		{id: "throughput", title: "Tasks per minute", format: whole, now: last - 1, series: []series{
+			filled(rate(hour, "Done", "c-done", func(m inspect.Minute) int64 { return m.Done })),
+			rate(hour, "Enqueued", "c-enqueued", func(m inspect.Minute) int64 { return m.Enqueued }),
 		}},
-		{id: "backlog", title: "Backlog", times: times, format: whole, now: last, series: []series{
-			waiting, row("Running", "c-running", func(m inspect.Minute) float64 { return float64(m.Running) }),
-			row("Delayed", "c-delayed", func(m inspect.Minute) float64 { return float64(m.Delayed) }),
+		{id: "backlog", title: "Backlog", format: whole, now: last, series: []series{
+			filled(level(hour, "Waiting", "c-waiting", func(m inspect.Minute) int64 { return m.Waiting })),
+			level(hour, "Running", "c-running", func(m inspect.Minute) int64 { return m.Running }),
+			level(hour, "Delayed", "c-delayed", func(m inspect.Minute) int64 { return m.Delayed }),
 		}},
-		{id: "latency", title: "Latency", times: times, format: seconds, now: last, series: []series{
-			latency("Handler, median", "c-median", handler, median), latency("Handler, 95 %", "c-p95", handler, p95),
-			latency("Wait, 95 %", "c-wait", wait, p95),
+		{id: "latency", title: "Latency", format: seconds, now: last, series: []series{
+			quantile(hour, "Handler, median", "c-median", handler, median), quantile(hour, "Handler, 95 %", "c-p95", handler, p95),
+			quantile(hour, "Wait, 95 %", "c-wait", wait, p95),
 		}},
-		{id: "failures", title: "Failures per minute", times: times, format: whole, now: last, bars: true, series: []series{
-			row("Retried", "c-retried", func(m inspect.Minute) float64 { return float64(m.Retried) }),
-			row("Dead", "c-dead", func(m inspect.Minute) float64 { return float64(m.Dead) }),
+		{id: "failures", title: "Failures per minute", format: whole, now: last, bars: true, series: []series{
+			row(hour, "Retried", "c-retried", func(m inspect.Minute) float64 { return float64(m.Retried) }),
+			row(hour, "Dead", "c-dead", func(m inspect.Minute) float64 { return float64(m.Dead) }),
 		}},
 	}
-	body := trendBody{Rows: trendRows(hour)}
-	for _, p := range plots {
-		body.Charts = append(body.Charts, p.draw())
+}
+
+func row(hour []inspect.Minute, name, class string, value func(inspect.Minute) float64) series {
+	s := series{Name: name, Class: class}
+	for _, m := range hour {
+		s.Values = append(s.Values, value(m))
 	}
-	return body
+	return s
+}
+
+func filled(s series) series {
+	s.Area = true
+	return s
+}
+
+// rate ends before the minute that is not over, which would look like a fall.
+func rate(hour []inspect.Minute, name, class string, value func(inspect.Minute) int64) series {
+	s := row(hour, name, class, func(m inspect.Minute) float64 { return float64(value(m)) })
+	s.Values[len(s.Values)-1] = math.NaN()
+	return s
+}
+
+// level is how full a queue was, which is not known of minutes in which no worker saw it.
+func level(hour []inspect.Minute, name, class string, value func(inspect.Minute) int64) series {
+	return row(hour, name, class, func(m inspect.Minute) float64 {
+		if m.Waiting+m.Running+m.Delayed+m.Enqueued+m.Done+m.Retried+m.Dead == 0 {
+			return math.NaN()
+		}
+		return float64(value(m))
+	})
+}
+
+func quantile(hour []inspect.Minute, name, class string, of func(inspect.Minute) inspect.Latency, value func(inspect.Latency) float64) series {
+	return row(hour, name, class, func(m inspect.Minute) float64 {
+		if l := of(m); l.N > 0 {
+			return value(l)
+		}
+		return math.NaN()
+	})
 }
 
 // trendRows sums up the hour by five minutes, the latest first.
