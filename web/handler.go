@@ -35,6 +35,8 @@ type Handler struct {
 	waiters guard.Slots
 	ready   readiness
 
+	heartbeat time.Duration
+
 	stop     sync.Once
 	stopping chan struct{}
 }
@@ -46,7 +48,7 @@ const defaultRetryFor = 5 * time.Second
 func New(store *stream.Store, cfg Config) (*Handler, error) {
 	err := cfg.check()
 	fill(&cfg.Client.RetryFor, defaultRetryFor)
-	h := &Handler{cfg: cfg, store: store, stopping: make(chan struct{})}
+	h := &Handler{cfg: cfg, store: store, stopping: make(chan struct{}), heartbeat: heartbeat}
 	if store == nil {
 		return nil, errors.Join(errors.New("web: store is nil: make it with stream.NewStore"), err)
 	}

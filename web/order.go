@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -87,10 +88,13 @@ func (m *made) fn(queue string) stream.Func[[]byte, []byte] {
 }
 
 // fields notes what is wrong with the fields of a body.
-type fields struct{ wrong []problem.Field }
+type fields struct {
+	in    string // default: body
+	wrong []problem.Field
+}
 
 func (f *fields) fault(field, detail string) {
-	f.wrong = append(f.wrong, problem.Field{In: "body", Field: field, Detail: detail})
+	f.wrong = append(f.wrong, problem.Field{In: cmp.Or(f.in, "body"), Field: field, Detail: detail})
 }
 
 func (f *fields) err() error {

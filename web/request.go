@@ -66,7 +66,6 @@ func (q *query) err() error {
 	return problem.Invalid(q.wrong...)
 }
 
-
 // number is a whole number within bounds.
 func (q *query) number(name string, standard, least, most int) int {
 	text := q.values.Get(name)

@@ -43,14 +43,44 @@ type route struct {
 
 // routes is the whole API. The OpenAPI description has the same, and a test compares.
 func (h *Handler) routes() []route {
-	const queue = "/queues/{queue}"
+	const queue, task, letters, run = "/queues/{queue}", "/queues/{queue}/tasks/{task}", "/queues/{queue}/letters", "/queues/{queue}/runs/{run}"
 	get, post, remove := http.MethodGet, http.MethodPost, http.MethodDelete
+	lines, files := []string{jsonType, lineType}, []string{bytesType}
 	return []route{
 		{method: get, path: "/queues", role: Read, do: h.listQueues},
+		{method: get, path: "/doctor", role: Read, do: h.examine},
 		{method: get, path: queue, role: Read, do: h.showQueue},
 		{method: get, path: queue + "/trend", role: Read, do: h.showTrend},
-		{method: post, path: queue + "/tasks", role: Operate, do: h.enqueue, takes: []string{jsonType, lineType}, bulk: true},
+		{method: get, path: queue + "/workers", role: Read, do: h.listWorkers},
+		{method: get, path: queue + "/workers/{worker}", role: Read, do: h.showWorker},
+		{method: post, path: queue + "/pause", role: Operate, do: h.pause},
+		{method: post, path: queue + "/resume", role: Operate, do: h.resume},
+
+		{method: get, path: queue + "/tasks", role: Read, do: h.listTasks},
+		{method: post, path: queue + "/tasks", role: Operate, do: h.enqueue, takes: lines, bulk: true},
 		{method: remove, path: queue + "/tasks", role: Admin, do: h.purgeTasks},
+		{method: get, path: task, role: Read, do: h.showTask},
+		{method: remove, path: task, role: Admin, do: h.deleteTask},
+		{method: get, path: task + "/payload", role: Operate, do: h.download("payload"), gives: files},
+		{method: get, path: task + "/result", role: Operate, do: h.download("result"), gives: files},
+		{method: post, path: queue + "/cancel", role: Operate, do: h.cancel},
+		{method: post, path: queue + "/retry", role: Operate, do: h.retry},
+		{method: post, path: queue + "/delete", role: Admin, do: h.deleteTasks},
+
+		{method: post, path: queue + "/calls", role: Operate, do: h.call},
+		{method: get, path: queue + "/batches", role: Read, do: h.listBatches},
+		{method: post, path: queue + "/batches", role: Operate, do: h.batch, takes: lines, gives: []string{lineType, eventType}, bulk: true},
+
+		{method: get, path: letters, role: Read, do: h.listLetters},
+		{method: remove, path: letters, role: Admin, do: h.purgeLetters},
+		{method: get, path: letters + "/{letter}", role: Read, do: h.showLetter},
+		{method: remove, path: letters + "/{letter}", role: Admin, do: h.deleteLetter},
+		{method: get, path: queue + "/groups", role: Read, do: h.listGroups},
+		{method: post, path: queue + "/replay", role: Operate, do: h.replay},
+
+		{method: get, path: queue + "/runs", role: Read, do: h.listRuns},
+		{method: get, path: run, role: Read, do: h.showRun},
+		{method: post, path: run + "/cancel", role: Operate, do: h.cancelRun},
 	}
 }
 
@@ -161,8 +191,17 @@ func checkPath(route route, r *http.Request) error {
 		if !strings.Contains(route.path, "{"+name+"}") {
 			continue
 		}
-		if err := wire.CheckName(name, r.PathValue(name)); err != nil {
-			wrong = append(wrong, problem.Field{In: "path", Field: name, Detail: err.Error()})
+		value := r.PathValue(name)
+		detail := ""
+		if err := wire.CheckName(name, value); err != nil {
+			detail = err.Error()
+		} else if (name == "task" || name == "run") && checkID(value) != nil {
+			detail = "an ID has 26 characters, as answers and listings have them"
+		} else if name == "letter" && !letterID.MatchString(value) {
+			detail = "the ID of a dead letter is two numbers and a dash, as listings have them"
+		}
+		if detail != "" {
+			wrong = append(wrong, problem.Field{In: "path", Field: name, Detail: detail})
 		}
 	}
 	if wrong != nil {

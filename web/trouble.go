@@ -37,6 +37,8 @@ func problemOf(err error) *problem.Problem {
 	case errors.Is(err, stream.ErrUnknownOutcome):
 		return problem.New(http.StatusServiceUnavailable, "unknown-outcome", "The task may be stored or not",
 			"Redis stopped answering in between. With an Idempotency-Key it is safe to send it again.").Retry(retryAway)
+	case errors.Is(err, inspect.ErrCursor):
+		return problem.Invalid(problem.Field{In: "query", Field: "cursor", Detail: "it is none that this listing has given: begin without one"})
 	case errors.Is(err, inspect.ErrNotFound), errors.Is(err, reclaim.ErrNoLetter), errors.Is(err, mapreduce.ErrNoRun):
 		return problem.New(http.StatusNotFound, "not-found", "There is nothing of that ID or name", "It is not there, or not there any more.")
 	case errors.Is(err, stream.ErrClosed):
