@@ -76,6 +76,7 @@ type Limits struct {
 	Bulk        int64         // most bytes of a request with many tasks or inputs; default 16 MiB, at most 64 MiB
 	Connections int           // of Serve; default 1024
 	Streams     int           // batches under way; default 32
+	Viewers     int           // dashboard pages that are kept live; default 100
 	Waiters     int           // requests that wait for an outcome; default 256
 	Wait        time.Duration // how long one of them may wait; default 60s, at most 10m
 }
@@ -107,12 +108,14 @@ func (c *Config) check() error {
 	fill(&l.Bulk, max(defaultBulk, l.Body))
 	fill(&l.Connections, defaultConns)
 	fill(&l.Streams, 32)
+	fill(&l.Viewers, 100)
 	fill(&l.Waiters, 256)
 	fill(&l.Wait, time.Minute)
 	report(l.Body >= 1 && l.Body <= mostBody, "Limits.Body: %d, use 1 to %d bytes", l.Body, mostBody)
 	report(l.Bulk >= l.Body && l.Bulk <= mostBody, "Limits.Bulk: %d, use Limits.Body to %d bytes", l.Bulk, mostBody)
 	report(l.Connections >= 1, "Limits.Connections: %d, use 1 or more", l.Connections)
 	report(l.Streams >= 1, "Limits.Streams: %d, use 1 or more", l.Streams)
+	report(l.Viewers >= 1, "Limits.Viewers: %d, use 1 or more", l.Viewers)
 	report(l.Waiters >= 1, "Limits.Waiters: %d, use 1 or more", l.Waiters)
 	report(l.Wait >= time.Second && l.Wait <= mostWait, "Limits.Wait: %v, use 1s to %v", l.Wait, mostWait)
 	return errors.Join(bad...)

@@ -32,6 +32,7 @@ type Handler struct {
 	log     *zap.Logger
 	entry   http.Handler
 	streams guard.Slots
+	viewers guard.Slots
 	waiters guard.Slots
 	ready   readiness
 
@@ -70,7 +71,7 @@ func New(store *stream.Store, cfg Config) (*Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	h.streams, h.waiters = guard.NewSlots(cfg.Limits.Streams), guard.NewSlots(cfg.Limits.Waiters)
+	h.streams, h.viewers, h.waiters = guard.NewSlots(cfg.Limits.Streams), guard.NewSlots(cfg.Limits.Viewers), guard.NewSlots(cfg.Limits.Waiters)
 	routes, err := h.mux()
 	if err != nil {
 		return nil, err
@@ -135,7 +136,7 @@ func (h *Handler) mux() (http.Handler, error) {
 	h.addRoutes(mux)
 	mux.HandleFunc("/healthz", only(h.health))
 	mux.HandleFunc("/readyz", only(h.readyz))
-	mux.HandleFunc("/api/openapi.json", only(serveDescription))
+	mux.HandleFunc("/api/openapi.json", only(h.serveDescription))
 	mux.HandleFunc("/api/", notFound)
 	if h.cfg.Metrics != nil {
 		mux.Handle("/metrics", guard.Require(guard.Read, h.cfg.Metrics))
@@ -169,19 +170,23 @@ func isClean(p string) bool {
 	return p == clean || p == clean+"/" && clean != "/"
 }
 
-// pages lets the dashboard show strangers nothing but the way in.
+// pages is the dashboard. Strangers get the way in from it, if they have a browser.
 func (h *Handler) pages(board http.Handler) http.Handler {
 	board = http.MaxBytesHandler(board, h.cfg.Limits.Body)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		p := guard.Check(r.Context(), guard.Read)
-		browser := strings.Contains(r.Header.Get("Accept"), "text/html")
+		stranger := guard.Check(r.Context(), guard.Read) != nil
+		open := r.URL.Path == "/login" || strings.HasPrefix(r.URL.Path, "/static/")
+		browser := r.Method == http.MethodGet && strings.Contains(r.Header.Get("Accept"), "text/html")
 		switch {
-		case p == nil || r.URL.Path == "/login" || strings.HasPrefix(r.URL.Path, "/static/"):
-			board.ServeHTTP(w, r)
-		case browser && p.Status == http.StatusUnauthorized && r.Method == http.MethodGet:
-			board.ServeHTTP(w, r) // it leads to the login, and back here afterwards
-		default:
+		case stranger && !open && !browser:
 			guard.Require(guard.Read, board).ServeHTTP(w, r)
+		case !strings.HasPrefix(r.URL.Path, "/live/"):
+			board.ServeHTTP(w, r)
+		case !h.viewers.Take():
+			problem.Write(w, busyProblem())
+		default:
+			defer h.viewers.Free()
+			board.ServeHTTP(w, r)
 		}
 	})
 }

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"bytes"
 	_ "embed" // the description
 	"net/http"
 )
@@ -8,8 +9,9 @@ import (
 //go:embed openapi.json
 var description []byte
 
-// serveDescription tells what the API is.
-func serveDescription(w http.ResponseWriter, _ *http.Request) {
+// serveDescription tells what the API is, and where.
+func (h *Handler) serveDescription(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", jsonType)
-	_, _ = w.Write(description)
+	here := []byte(`"url": "` + h.cfg.Base + `/"`)
+	_, _ = w.Write(bytes.Replace(description, []byte(`"url": "/"`), here, 1))
 }
