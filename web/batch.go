@@ -86,7 +86,7 @@ func (h *Handler) batch(w http.ResponseWriter, r *http.Request) error {
 	in.forget()
 	out := &outlet{
 		w: w, control: in.control, events: accepted(r, []string{lineType, eventType}) == eventType,
-		queue: fn.Queue, function: fn.Name, as: o.As,
+		slow: h.slow, queue: fn.Queue, function: fn.Name, as: o.As,
 	}
 	if err := out.begin(); err == nil {
 		h.pump(ctx, cancel, batch, out)
@@ -349,6 +349,7 @@ type outlet struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
 	events  bool
+	slow    time.Duration // how long a write may take
 	results int
 	failed  int
 
@@ -396,7 +397,7 @@ func (o *outlet) send(e *event, flush bool) error {
 
 // write leaves a client that does not take what it asked for.
 func (o *outlet) write(text []byte, flush bool) error {
-	_ = o.control.SetWriteDeadline(time.Now().Add(slowClient)) // a recorder has none
+	_ = o.control.SetWriteDeadline(time.Now().Add(o.slow)) // a recorder has none
 	if _, err := o.w.Write(text); err != nil {
 		return err
 	}

@@ -12,3 +12,9 @@ func (h *Handler) Routes() (routes []string) {
 
 // Beat sets how often a stream shows that it lives.
 func (h *Handler) Beat(d time.Duration) { h.heartbeat = d }
+
+// Slow sets how long a client of a stream may take for a write.
+func (h *Handler) Slow(d time.Duration) { h.slow = d }
+
+// NewServer is the server of Serve.
+var NewServer = newServer

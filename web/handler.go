@@ -36,7 +36,8 @@ type Handler struct {
 	waiters guard.Slots
 	ready   readiness
 
-	heartbeat time.Duration
+	heartbeat time.Duration // of streams
+	slow      time.Duration // how long a client may take to take what it asked for
 
 	stop     sync.Once
 	stopping chan struct{}
@@ -49,7 +50,7 @@ const defaultRetryFor = 5 * time.Second
 func New(store *stream.Store, cfg Config) (*Handler, error) {
 	err := cfg.check()
 	fill(&cfg.Client.RetryFor, defaultRetryFor)
-	h := &Handler{cfg: cfg, store: store, stopping: make(chan struct{}), heartbeat: heartbeat}
+	h := &Handler{cfg: cfg, store: store, stopping: make(chan struct{}), heartbeat: heartbeat, slow: slowClient}
 	if store == nil {
 		return nil, errors.Join(errors.New("web: store is nil: make it with stream.NewStore"), err)
 	}

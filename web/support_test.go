@@ -105,6 +105,12 @@ func (s *site) work(queues ...string) {
 	group.HandleRaw(worker, "fail", func(context.Context, group.Task) ([]byte, error) {
 		return nil, group.Drop(fmt.Errorf("it is broken"))
 	})
+	group.HandleRaw(worker, "mixed", func(_ context.Context, task group.Task) ([]byte, error) {
+		if strings.Contains(string(task.Payload), "sleep") {
+			<-time.After(700 * time.Millisecond)
+		}
+		return task.Payload, nil
+	})
 	group.HandleRaw(worker, "slow", func(ctx context.Context, task group.Task) ([]byte, error) {
 		select {
 		case <-time.After(700 * time.Millisecond):
