@@ -1,12 +1,10 @@
 package web
 
 import (
-	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"io"
 	"net/http"
 	"time"
 
@@ -83,38 +81,50 @@ func (h *Handler) endOf(queue, function string, o stream.Outcome, as string) end
 	return e
 }
 
-// call stores a task and waits for its outcome. When the time is over the task goes on, and Location is where it can be waited for.
-func (h *Handler) call(w http.ResponseWriter, r *http.Request) error {
+// calling is a request that waits for the outcome of its task.
+type calling struct {
+	made
+	key  string
+	as   string
+	wait time.Duration
+}
+
+func (h *Handler) readCall(r *http.Request) (*calling, error) {
 	q := newQuery(r, "wait", "as")
-	as, wait := q.one("as", "json", "base64"), h.wait(q, defaultWait)
-	key, err := idempotencyKey(r)
-	if err = errors.Join(err, q.err()); err != nil {
-		return err
+	c := &calling{as: q.one("as", "json", "base64"), wait: h.wait(q, defaultWait)}
+	var err error
+	if c.key, err = idempotencyKey(r); err != nil {
+		return nil, err
 	}
-	text, err := io.ReadAll(r.Body)
-	if err != nil {
-		return err
+	if err = q.err(); err != nil {
+		return nil, err
 	}
 	var o order
-	if err := readJSON(bytes.NewReader(text), &o); err != nil {
-		return err
+	if err = readJSON(r.Body, &o); err != nil {
+		return nil, err
 	}
-	m, err := o.make(key != "")
+	c.made, err = o.make(c.key != "")
+	fill(&c.keep, defaultKeep)
+	return c, err
+}
+
+// call stores a task and waits for its outcome. When the time is over the task goes on, and Location is where it can be waited for.
+func (h *Handler) call(w http.ResponseWriter, r *http.Request) error {
+	c, err := h.readCall(r)
 	if err != nil {
 		return err
 	}
-	fill(&m.keep, defaultKeep)
 	if !h.waiters.Take() {
 		return busyProblem()
 	}
 	defer h.waiters.Free()
-	task, err := h.put(r.Context(), r.PathValue("queue"), key, &m)
+	task, err := h.put(r.Context(), r.PathValue("queue"), c.key, &c.made)
 	if err != nil {
 		return err
 	}
-	outcome, done, err := h.await(w, r, task.Task, wait)
-	if r.Context().Err() != nil && !done && key == "" {
-		h.abandon(r, task)
+	outcome, done, err := h.await(w, r, task.Task, c.wait)
+	if r.Context().Err() != nil && !done && c.key == "" {
+		h.abandon(r.Context(), task)
 	}
 	if err != nil && !errors.Is(err, stream.ErrNotKept) {
 		return err
@@ -123,7 +133,7 @@ func (h *Handler) call(w http.ResponseWriter, r *http.Request) error {
 	if !done {
 		return answer(w, http.StatusAccepted, ended{Task: task.Task, Queue: task.Queue, Function: task.Function, State: pending})
 	}
-	return answer(w, http.StatusOK, h.endOf(task.Queue, task.Function, outcome, as))
+	return answer(w, http.StatusOK, h.endOf(task.Queue, task.Function, outcome, c.as))
 }
 
 // wait is how long a request wants to.
@@ -168,9 +178,9 @@ func extend(w http.ResponseWriter, d time.Duration) {
 }
 
 // abandon cancels the task of a client that has left: it does not know the task's ID, and no key finds it.
-func (h *Handler) abandon(r *http.Request, task *stored) {
+func (h *Handler) abandon(ctx context.Context, task *stored) {
 	const patience = 2 * time.Second
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), patience)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
 	if _, err := h.look.Cancel(ctx, task.Queue, task.Task); err != nil {
 		h.log.Debug("cancel the task of a client that has left", zap.String("task", task.Task), zap.Error(err))
@@ -186,40 +196,61 @@ type known struct {
 
 // showTask shows a task, its history, and on demand what it carries. With wait it answers when the task has an outcome.
 func (h *Handler) showTask(w http.ResponseWriter, r *http.Request) error {
-	q, queue, id := newQuery(r, "wait", "payload", "as"), r.PathValue("queue"), r.PathValue("task")
+	q := newQuery(r, "wait", "payload", "as")
 	show, as, wait := q.flag("payload"), q.one("as", "json", "base64"), h.wait(q, 0)
 	if err := q.err(); err != nil {
 		return err
 	}
-	if p := guard.Check(r.Context(), Operate); p != nil && show {
-		return p
+	operator := guard.Check(r.Context(), Operate)
+	if show && operator != nil {
+		return operator
 	}
 	if wait > 0 {
-		if !h.waiters.Take() {
-			return busyProblem()
-		}
-		defer h.waiters.Free()
-		if _, _, err := h.await(w, r, id, wait); err != nil && !errors.Is(err, stream.ErrNotKept) {
+		if err := h.waitFor(w, r, wait); err != nil {
 			return err
 		}
 	}
-	ctx, cancel := within(r)
+	ctx, cancel := within(r.Context())
 	defer cancel()
-	history, err := h.look.Task(ctx, queue, id)
+	history, err := h.look.Task(ctx, r.PathValue("queue"), r.PathValue("task"))
 	if err != nil {
 		return err
 	}
 	k := known{History: history}
-	if history.State == inspect.Failed || history.State == inspect.Cancelled || history.State == inspect.Dead {
-		k.Failure = &failure{Function: history.Function, Attempt: history.Attempt, Reason: history.Reason, Message: history.LastError}
-	}
-	if history.State == inspect.Done && guard.Of(r.Context()) >= Operate {
-		k.Result, k.ResultBase64 = inWords(h.redact(queue, history.Function, history.Result), as)
-	}
-	if show && len(history.Payload) > 0 {
-		k.Payload, k.PayloadBase64 = inWords(h.redact(queue, history.Function, history.Payload), as)
-	}
+	k.tell(func(text []byte) (json.RawMessage, *string) {
+		return inWords(h.redact(history.Queue, history.Function, text), as)
+	}, operator == nil, show)
 	return answer(w, http.StatusOK, k)
+}
+
+// tell adds how the task ended, its result for those who may see it, and its payload on demand.
+func (k *known) tell(words func(text []byte) (json.RawMessage, *string), operator, payload bool) {
+	task := &k.History.Task
+	switch task.State {
+	case inspect.Failed, inspect.Cancelled, inspect.Dead:
+		k.Failure = &failure{Function: task.Function, Attempt: task.Attempt, Reason: task.Reason, Message: task.LastError}
+	case inspect.Done:
+		if operator {
+			k.Result, k.ResultBase64 = words(task.Result)
+		}
+	case inspect.Waiting, inspect.Running, inspect.Delayed:
+	}
+	if payload && len(task.Payload) > 0 {
+		k.Payload, k.PayloadBase64 = words(task.Payload)
+	}
+}
+
+// waitFor waits until a task has an outcome, or the time is over, if its outcome is kept.
+func (h *Handler) waitFor(w http.ResponseWriter, r *http.Request, wait time.Duration) error {
+	if !h.waiters.Take() {
+		return busyProblem()
+	}
+	defer h.waiters.Free()
+	_, _, err := h.await(w, r, r.PathValue("task"), wait)
+	if errors.Is(err, stream.ErrNotKept) {
+		return nil
+	}
+	return err
 }
 
 // download sends what a task carries as a file, byte by byte.
@@ -228,7 +259,7 @@ func (h *Handler) download(part string) action {
 		if err := newQuery(r).err(); err != nil {
 			return err
 		}
-		ctx, cancel := within(r)
+		ctx, cancel := within(r.Context())
 		defer cancel()
 		history, err := h.look.Task(ctx, r.PathValue("queue"), r.PathValue("task"))
 		if err != nil {

@@ -58,7 +58,7 @@ func (h *Handler) listLetters(w http.ResponseWriter, r *http.Request) error {
 	if err := q.err(); err != nil {
 		return err
 	}
-	ctx, cancel := within(r)
+	ctx, cancel := within(r.Context())
 	defer cancel()
 	found, err := h.look.Letters(ctx, r.PathValue("queue"), filter)
 	if err != nil {
@@ -78,7 +78,7 @@ func (h *Handler) showLetter(w http.ResponseWriter, r *http.Request) error {
 	if err := q.err(); err != nil {
 		return err
 	}
-	ctx, cancel := within(r)
+	ctx, cancel := within(r.Context())
 	defer cancel()
 	found, err := h.look.Letter(ctx, r.PathValue("queue"), r.PathValue("letter"))
 	if err != nil {
@@ -99,7 +99,7 @@ func (h *Handler) listGroups(w http.ResponseWriter, r *http.Request) error {
 	if err := newQuery(r).err(); err != nil {
 		return err
 	}
-	ctx, cancel := within(r)
+	ctx, cancel := within(r.Context())
 	defer cancel()
 	groups, seen, err := h.look.LetterGroups(ctx, r.PathValue("queue"))
 	if err != nil {

@@ -20,7 +20,7 @@ func (h *Handler) listWorkers(w http.ResponseWriter, r *http.Request) error {
 	if err := q.err(); err != nil {
 		return err
 	}
-	ctx, cancel := within(r)
+	ctx, cancel := within(r.Context())
 	defer cancel()
 	page, err := h.look.Workers(ctx, queue, after)
 	if err != nil {
@@ -35,7 +35,7 @@ func (h *Handler) showWorker(w http.ResponseWriter, r *http.Request) error {
 	if err := newQuery(r).err(); err != nil {
 		return err
 	}
-	ctx, cancel := within(r)
+	ctx, cancel := within(r.Context())
 	defer cancel()
 	worker, err := h.look.Worker(ctx, r.PathValue("queue"), r.PathValue("worker"))
 	if err != nil {
@@ -58,7 +58,7 @@ func (h *Handler) listTasks(w http.ResponseWriter, r *http.Request) error {
 	if err := q.err(); err != nil {
 		return err
 	}
-	ctx, cancel := within(r)
+	ctx, cancel := within(r.Context())
 	defer cancel()
 	page, err := h.look.Tasks(ctx, queue, filter)
 	if err != nil {
@@ -73,7 +73,7 @@ func (h *Handler) listBatches(w http.ResponseWriter, r *http.Request) error {
 	if err := newQuery(r).err(); err != nil {
 		return err
 	}
-	ctx, cancel := within(r)
+	ctx, cancel := within(r.Context())
 	defer cancel()
 	batches, more, err := h.look.Batches(ctx, r.PathValue("queue"))
 	if err != nil {
@@ -114,7 +114,7 @@ func (h *Handler) listRuns(w http.ResponseWriter, r *http.Request) error {
 	if err := newQuery(r).err(); err != nil {
 		return err
 	}
-	ctx, cancel := within(r)
+	ctx, cancel := within(r.Context())
 	defer cancel()
 	infos, err := h.look.Runs(ctx, r.PathValue("queue"))
 	if err != nil {
@@ -129,7 +129,7 @@ func (h *Handler) listRuns(w http.ResponseWriter, r *http.Request) error {
 
 // findRun finds the run that a path names.
 func (h *Handler) findRun(r *http.Request) (mapreduce.RunInfo, error) {
-	ctx, cancel := within(r)
+	ctx, cancel := within(r.Context())
 	defer cancel()
 	info, err := mapreduce.FindRun(ctx, h.store, r.PathValue("run"))
 	if err == nil && info.Queue != r.PathValue("queue") {
@@ -159,7 +159,7 @@ func (h *Handler) cancelRun(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := within(r)
+	ctx, cancel := within(r.Context())
 	defer cancel()
 	if err := mapreduce.CancelRun(ctx, h.store, info.ID); err != nil {
 		return err
@@ -177,7 +177,7 @@ func (h *Handler) examine(w http.ResponseWriter, r *http.Request) error {
 	if err := q.err(); err != nil {
 		return err
 	}
-	ctx, cancel := within(r)
+	ctx, cancel := within(r.Context())
 	defer cancel()
 	checks, err := h.look.Doctor(ctx, queues...)
 	if err != nil {

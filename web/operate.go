@@ -53,7 +53,7 @@ func (h *Handler) toggle(w http.ResponseWriter, r *http.Request, paused bool) er
 	if err := noBody(r); err != nil {
 		return err
 	}
-	ctx, cancel := within(r)
+	ctx, cancel := within(r.Context())
 	defer cancel()
 	queue, change := r.PathValue("queue"), h.look.Resume
 	if paused {
@@ -106,7 +106,7 @@ func (h *Handler) cancel(w http.ResponseWriter, r *http.Request) error {
 			return problem.Invalid(problem.Field{In: "body", Field: fmt.Sprintf("tasks.%d", i), Detail: "a dead letter cannot be cancelled, only deleted"})
 		}
 	}
-	ctx, stop := within(r)
+	ctx, stop := within(r.Context())
 	defer stop()
 	became, err := h.look.Cancel(ctx, r.PathValue("queue"), ids...)
 	if err != nil {
@@ -121,7 +121,7 @@ func (h *Handler) retry(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := within(r)
+	ctx, cancel := within(r.Context())
 	defer cancel()
 	n, err := h.look.Retry(ctx, r.PathValue("queue"), ids...)
 	if err != nil {
@@ -156,7 +156,7 @@ func (h *Handler) deleteLetter(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (h *Handler) remove(w http.ResponseWriter, r *http.Request, ids ...string) error {
-	ctx, cancel := within(r)
+	ctx, cancel := within(r.Context())
 	defer cancel()
 	n, err := h.look.Delete(ctx, r.PathValue("queue"), ids...)
 	if err != nil {

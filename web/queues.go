@@ -21,7 +21,7 @@ func (h *Handler) listQueues(w http.ResponseWriter, r *http.Request) error {
 	if err := q.err(); err != nil {
 		return err
 	}
-	ctx, cancel := within(r)
+	ctx, cancel := within(r.Context())
 	defer cancel()
 	names, err := h.store.Queues(ctx)
 	if err != nil {
@@ -50,7 +50,7 @@ func (h *Handler) showQueue(w http.ResponseWriter, r *http.Request) error {
 	if err := newQuery(r).err(); err != nil {
 		return err
 	}
-	ctx, cancel := within(r)
+	ctx, cancel := within(r.Context())
 	defer cancel()
 	queue, err := h.look.Queue(ctx, r.PathValue("queue"))
 	if err != nil {
@@ -66,7 +66,7 @@ func (h *Handler) showTrend(w http.ResponseWriter, r *http.Request) error {
 	if err := q.err(); err != nil {
 		return err
 	}
-	ctx, cancel := within(r)
+	ctx, cancel := within(r.Context())
 	defer cancel()
 	trend, err := h.look.Trend(ctx, r.PathValue("queue"), minutes)
 	if err != nil {

@@ -226,6 +226,6 @@ func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 // giveUp bounds a request that reads or changes something in Redis in one go.
 const giveUp = 15 * time.Second
 
-func within(r *http.Request) (context.Context, context.CancelFunc) {
-	return context.WithTimeoutCause(r.Context(), giveUp, fmt.Errorf("no answer for %v: %w", giveUp, context.DeadlineExceeded))
+func within(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, giveUp, fmt.Errorf("no answer for %v: %w", giveUp, context.DeadlineExceeded))
 }
