@@ -172,6 +172,7 @@ func TestCallersThatLeaveTakeTheirTasksWithThem(t *testing.T) {
 	s := newSite(t, web.Config{})
 	tasks := s.store.Keys("q").Tasks()
 	leave := func(change func(*http.Request)) {
+		before := s.store.Client().XLen(t.Context(), tasks).Val()
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() {
@@ -183,7 +184,6 @@ func TestCallersThatLeaveTakeTheirTasksWithThem(t *testing.T) {
 				answer.Body.Close()
 			}
 		}()
-		before := s.store.Client().XLen(t.Context(), tasks).Val()
 		redistest.Eventually(t, patience, func() bool { return s.store.Client().XLen(t.Context(), tasks).Val() == before+1 })
 		cancel()
 		<-done

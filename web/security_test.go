@@ -464,8 +464,11 @@ func TestSlowReadersAreLeft(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, web.Config{Limits: web.Limits{Streams: 1}})
 	s.work("q")
-	s.handler.Slow(300 * time.Millisecond)
+	s.handler.Slow(2 * time.Second)
 	c := s.dial()
+	if err := c.(*net.TCPConn).SetReadBuffer(4096); err != nil {
+		t.Fatal(err)
+	}
 	body := `{"function":"echo","inputs":["` + strings.Repeat("x", 500<<10) + `"` + strings.Repeat(`,"`+strings.Repeat("x", 500<<10)+`"`, 19) + `]}`
 	_, _ = fmt.Fprintf(c, "POST %s/batches HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", api, len(body), body)
 	redistest.Eventually(t, patience, func() bool {
