@@ -37,46 +37,48 @@ func TestEveryRequestIsAnsweredAsDescribed(t *testing.T) {
 	if failed["state"] != "failed" || failed["failure"].(map[string]any)["message"] != "it is broken" {
 		t.Errorf("a call that fails: %v", failed)
 	}
-	s.must(200, "POST", api+"/pause", "")
-	waiting := s.must(201, "POST", api+"/tasks", `{"function":"echo","payload":[1,2]}`)["task"].(string)
-	doomed := s.must(201, "POST", api+"/tasks", `{"function":"echo"}`)["task"].(string)
-	delayed := s.must(201, "POST", api+"/tasks", `{"function":"echo","payload":3,"after":"1h","keep":"1h"}`)["task"].(string)
-	s.must(200, "POST", api+"/tasks", `[{"function":"echo"},{"function":"echo","timeout":"1s"}]`)
-	s.must(200, "POST", api+"/tasks", "{\"function\":\"echo\"}\n{}\n", header("Content-Type", "application/x-ndjson"))
+	const idle = "/api/v1/queues/idle" // nobody works on it for a while
+	s.must(200, "POST", idle+"/pause", "")
+	waiting := s.must(201, "POST", idle+"/tasks", `{"function":"echo","payload":[1,2]}`)["task"].(string)
+	doomed := s.must(201, "POST", idle+"/tasks", `{"function":"echo"}`)["task"].(string)
+	delayed := s.must(201, "POST", idle+"/tasks", `{"function":"echo","payload":3,"after":"1h","keep":"1h"}`)["task"].(string)
+	s.must(200, "POST", idle+"/tasks", `[{"function":"echo"},{"function":"echo","timeout":"1s"}]`)
+	s.must(200, "POST", idle+"/tasks", "{\"function\":\"echo\"}\n{}\n", header("Content-Type", "application/x-ndjson"))
 
 	s.must(200, "GET", "/api/v1/queues", "")
-	if got := s.must(200, "GET", api, ""); got["paused"] != true {
+	if got := s.must(200, "GET", idle, ""); got["paused"] != true {
 		t.Errorf("a paused queue: %v", got)
 	}
-	s.do("GET", api+"/trend?minutes=5", "")
+	s.do("GET", idle+"/trend?minutes=5", "")
 	s.must(200, "GET", "/api/v1/doctor?queue=q", "")
 	worker := s.must(200, "GET", api+"/workers", "")["workers"].([]any)[0].(map[string]any)["worker"].(string)
 	s.must(200, "GET", api+"/workers/"+worker, "")
 	for _, state := range []string{"waiting", "running", "delayed", "dead"} {
-		got := s.must(200, "GET", api+"/tasks?limit=2&state="+state, "")
+		got := s.must(200, "GET", idle+"/tasks?limit=2&state="+state, "")
 		if next, ok := got["next"].(string); ok {
-			s.must(200, "GET", api+"/tasks?limit=2&state="+state+"&cursor="+next, "")
-			s.must(400, "GET", api+"/letters?cursor="+next, "")
+			s.must(200, "GET", idle+"/tasks?limit=2&state="+state+"&cursor="+next, "")
+			s.must(400, "GET", idle+"/letters?cursor="+next, "")
 		}
 	}
-	if got := s.must(200, "GET", api+"/tasks/"+waiting+"?payload=true", ""); got["state"] != "waiting" || len(got["payload"].([]any)) != 2 {
+	if got := s.must(200, "GET", idle+"/tasks/"+waiting+"?payload=true", ""); got["state"] != "waiting" || len(got["payload"].([]any)) != 2 {
 		t.Errorf("a waiting task: %v", got)
 	}
-	got := s.do("GET", api+"/tasks/"+waiting+"/payload", "")
+	got := s.do("GET", idle+"/tasks/"+waiting+"/payload", "")
 	if string(got.body) != "[1,2]" || got.header.Get("Content-Type") != "application/octet-stream" || !strings.HasPrefix(got.header.Get("Content-Disposition"), "attachment") {
 		t.Errorf("a payload as a file: %s %v", got.body, got.header)
 	}
-	s.must(200, "DELETE", api+"/tasks/"+doomed, "")
-	s.must(404, "DELETE", api+"/tasks/"+doomed, "")
-	s.must(404, "GET", api+"/tasks/"+doomed, "")
+	s.must(200, "DELETE", idle+"/tasks/"+doomed, "")
+	s.must(404, "DELETE", idle+"/tasks/"+doomed, "")
+	s.must(404, "GET", idle+"/tasks/"+doomed, "")
 
-	s.must(200, "POST", api+"/resume", "{}")
-	s.must(200, "POST", api+"/retry", `{"tasks":["`+delayed+`"]}`)
-	done := s.must(200, "GET", api+"/tasks/"+delayed+"?wait=20s", "")
+	s.must(200, "POST", idle+"/resume", "{}")
+	s.work("idle")
+	s.must(200, "POST", idle+"/retry", `{"tasks":["`+delayed+`"]}`)
+	done := s.must(200, "GET", idle+"/tasks/"+delayed+"?wait=20s", "")
 	if done["state"] != "done" || done["result"] != 3.0 {
 		t.Errorf("a task that was waited for: %v", done)
 	}
-	if got := s.do("GET", api+"/tasks/"+delayed+"/result", ""); string(got.body) != "3" {
+	if got := s.do("GET", idle+"/tasks/"+delayed+"/result", ""); string(got.body) != "3" {
 		t.Errorf("a result as a file: %d %s", got.status, got.body)
 	}
 	s.batchAndLetters(failed["task"].(string))
