@@ -471,9 +471,13 @@ func TestSlowReadersAreLeft(t *testing.T) {
 	}
 	body := `{"function":"echo","inputs":["` + strings.Repeat("x", 500<<10) + `"` + strings.Repeat(`,"`+strings.Repeat("x", 500<<10)+`"`, 19) + `]}`
 	_, _ = fmt.Fprintf(c, "POST %s/batches HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", api, len(body), body)
-	redistest.Eventually(t, patience, func() bool {
-		return s.do("POST", api+"/batches", `{"function":"echo","inputs":[]}`).status == http.StatusServiceUnavailable
-	}, "the slow client's batch has not begun")
+	begun := make([]byte, 12)
+	if _, err := io.ReadFull(c, begun); err != nil || string(begun) != "HTTP/1.1 200" {
+		t.Fatalf("the slow client's batch begins with %q, %v", begun, err)
+	}
+	if got := s.do("POST", api+"/batches", `{"function":"echo","inputs":[]}`); got.status != http.StatusServiceUnavailable {
+		t.Errorf("the slow client's batch has ended at once: %d", got.status)
+	}
 	redistest.Eventually(t, patience, func() bool {
 		return s.do("POST", api+"/batches", `{"function":"echo","inputs":[]}`).status == http.StatusOK
 	}, "the slow client's batch has not ended")
