@@ -49,7 +49,7 @@ func TestEveryRequestIsAnsweredAsDescribed(t *testing.T) {
 	if got := s.must(200, "GET", idle, ""); got["paused"] != true {
 		t.Errorf("a paused queue: %v", got)
 	}
-	s.do("GET", idle+"/trend?minutes=5", "")
+	s.must(200, "GET", idle+"/trend?minutes=5", "")
 	s.must(200, "GET", "/api/v1/doctor?queue=q", "")
 	worker := s.must(200, "GET", api+"/workers", "")["workers"].([]any)[0].(map[string]any)["worker"].(string)
 	s.must(200, "GET", api+"/workers/"+worker, "")
