@@ -30,7 +30,7 @@ func TestGuide(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	for _, want := range []string{"12", "a letter", "LINUXFR.ORG", "refuse", "throughput"} {
+	for _, want := range []string{"\n11\n", "\na letter", "\nLINUXFR.ORG\n", "replayed 1", "told the workers of 0", "done_per_second"} {
 		if !strings.Contains(string(out), want) {
 			t.Errorf("%q is not in the output:\n%s", want, out)
 		}
