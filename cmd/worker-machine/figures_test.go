@@ -90,6 +90,8 @@ func TestBigQueue(t *testing.T) {
 	defer store.Close()
 	bigQueue(t, store, waiting, dead, workers)
 
+	_, task, _ := strings.Cut(c.must("", "tasks", "list", "-q", "web", "--limit", "1", "--json"), `"task":"`)
+	task = task[:len(stream.NewID())]
 	const most, longest = 100, 200 * time.Millisecond
 	measure := func(what string, do func()) {
 		do() // once before: scripts are loaded, connections open
@@ -109,7 +111,7 @@ func TestBigQueue(t *testing.T) {
 	}
 	for _, line := range []string{
 		"queues", "workers", "workers worker-100", "tasks list -q web", "tasks list -q web --state running", "tasks list -q web --state delayed",
-		"tasks list -q web --state dead", "tasks list -q web --function function7", "pending web", "pending web --limit 20",
+		"tasks list -q web --state dead", "tasks list -q web --function function7", "tasks show " + task, "pending web", "pending web --limit 20",
 		"dead list -q web", "dead groups -q web", "batches web", "top --once",
 	} {
 		measure(line, func() {

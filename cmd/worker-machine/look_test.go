@@ -257,7 +257,7 @@ func TestNothingToObey(t *testing.T) {
 	}
 	defer store.Close()
 	keys := store.Keys("web")
-	c.must(evil, "enqueue", "f", "-", "--queue", "web", "--header", "h="+strings.ReplaceAll(evil, "\x00", ""))
+	id := strings.TrimSpace(c.must(evil, "enqueue", "f", "-", "--queue", "web", "--header", "h="+strings.ReplaceAll(evil, "\x00", "")))
 	c.must(evil, "enqueue", "f", "-", "--queue", "web", "--after", "1h")
 	ctx := t.Context()
 	lease, _ := json.Marshal(map[string]any{"host": evil, "pid": 1, "version": evil, "functions": []string{evil}, "queues": []string{evil}, "started": time.Now().UnixMilli()})
@@ -278,7 +278,7 @@ func TestNothingToObey(t *testing.T) {
 	}
 	for _, line := range []string{
 		"queues", "workers", "workers w", "pending web --limit 50", "tasks list -q web", "tasks list -q web --state running",
-		"tasks list -q web --state delayed", "tasks list -q web --state dead",
+		"tasks list -q web --state delayed", "tasks list -q web --state dead", "tasks show " + id, "tasks show --payload " + id,
 		"dead list -q web", "dead groups -q web", "batches", "doctor", "stats", "runs", "queues evil\x1b", "workers nobody",
 	} {
 		for _, more := range [][]string{nil, {"--json"}} {

@@ -172,6 +172,16 @@ func TestSecondSignalKillsTheFleet(t *testing.T) {
 	}
 }
 
+func TestWhatAProcessLeavesInItsGroupIsKilled(t *testing.T) {
+	t.Parallel()
+	p, child := noRedisConsole(t).deaf("--drain", "100ms")
+	if err := syscall.Kill(p.pids()[0], syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	redistest.Eventually(t, patience, func() bool { return !isAlive(child) && p.status().Starts == 2 }, "its child dies, and it is started again")
+	p.stop()
+}
+
 func TestProcessesDieWithAKilledSupervisor(t *testing.T) {
 	t.Parallel()
 	p := noRedisConsole(t).supervised("supervise", "-n", "3", "--", "sh", "-c", `trap '' TERM; echo ready; while :; do sleep 0.05; done`)

@@ -199,3 +199,31 @@ func TestBatches(t *testing.T) {
 	}, "the call is there")
 	wantAll(t, c.must("", "batches"), "session", "alive", "web")
 }
+
+func TestTasksShow(t *testing.T) {
+	t.Parallel()
+	c := newConsole(t)
+	c.work("--queue", "web", "--handle", "fail=sh -c 'echo oh >&2; exit 7'", "--max-attempts", "1")
+	_, errs, _ := c.run("secret\x1b[31m \u202epayload", "call", "fail", "-", "--queue", "web", "--header", "trace=7")
+	_, id, _ := strings.Cut(errs, "task ")
+	id = id[:26]
+	out := c.must("", "tasks", "show", id)
+	wantAll(t, out, "state        dead for ", "sh: exit status 7: oh", "header       trace=7", "time ", "enqueued")
+	if strings.Contains(out, "secret") {
+		t.Errorf("the payload is shown unasked:\n%s", out)
+	}
+	wantAll(t, c.must("", "tasks", "show", id, "--payload", "-q", "web"), "\npayload:\nsecret payload\n")
+	if out := c.must("", "tasks", "show", id, "--json"); strings.Contains(out, "secret") || !strings.Contains(out, `"events":[`) {
+		t.Errorf("got %s", out)
+	}
+	var record taskRecord
+	if err := json.Unmarshal([]byte(c.must("", "tasks", "show", id, "--json", "--payload")), &record); err != nil || record.Payload == nil ||
+		*record.Payload != "secret\x1b[31m \u202epayload" || record.State != inspect.Dead {
+		t.Errorf("got %+v, %v", record, err)
+	}
+	_, errs, code := c.run("", "tasks", "show", "01M842GNH5PAD9BP9VDYDARKF0")
+	if code != exitFailed {
+		t.Errorf("exit code %d", code)
+	}
+	wantAll(t, errs, "task 01M842GNH5PAD9BP9VDYDARKF0 is not in any queue")
+}

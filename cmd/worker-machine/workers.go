@@ -21,7 +21,7 @@ type workersFlags struct {
 }
 
 // workersLimit is as many as one page has, which Redis answers with less than a hundred commands.
-const workersLimit = 30
+const workersLimit = 25
 
 func (a *app) workersCommand() *cobra.Command {
 	var f workersFlags

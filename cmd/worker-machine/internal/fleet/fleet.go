@@ -18,6 +18,7 @@ type Fleet struct {
 
 	// What follows is touched by the goroutine of Run alone.
 	now, wake  time.Time // wake: when something is due next, if at all
+	changed    bool      // act has started, stopped or put off something
 	began      time.Time
 	slots      []*slot
 	alive      int // processes that have not ended
@@ -104,14 +105,18 @@ func (f *Fleet) Run(ctx context.Context) error {
 	}
 }
 
-// act does all that is due, and notes when something is due next.
+// act does all that is due, and notes when something is due next. What it does may make something else due: it ends with a look
+// that changed nothing.
 func (f *Fleet) act() {
-	f.now, f.wake = time.Now(), time.Time{}
-	f.lookAtMemory()
-	for _, s := range f.slots {
-		f.tend(s)
+	f.now, f.changed = time.Now(), true
+	for f.changed {
+		f.wake, f.changed = time.Time{}, false
+		f.lookAtMemory()
+		for _, s := range f.slots {
+			f.tend(s)
+		}
+		f.replace()
 	}
-	f.replace()
 }
 
 // reached tells whether it is so late; if not, Run will act then.
@@ -166,8 +171,7 @@ func (f *Fleet) lookAtMemory() {
 		return
 	}
 	f.measure()
-	f.lookAt = f.now.Add(memoryEvery)
-	f.reached(f.lookAt)
+	f.lookAt, f.changed = f.now.Add(memoryEvery), true
 }
 
 func (f *Fleet) measure() {

@@ -378,6 +378,41 @@ func TestRollStartsFirst(t *testing.T) {
 	})
 }
 
+// TestARollNeedsNoWordOfAnybody has processes that say nothing: time alone moves the fleet.
+func TestARollNeedsNoWordOfAnybody(t *testing.T) {
+	t.Parallel()
+	deaf := func(a *actor) {
+		<-a.killed
+		a.end(false, "signal: killed")
+	}
+	perform(t, Config{Processes: 2, Ready: 5 * time.Second, Drain: 20 * time.Second}, deaf, func(s *stage) {
+		wait(time.Minute)
+		s.told()
+		s.fleet.Roll()
+		wait(5 * time.Second)
+		s.want("start 3 in 1, terminated to 1")
+		wait(20 * time.Second)
+		s.want("kill 1, end of 1, start 4 in 2")
+		wait(25 * time.Second)
+		s.want("terminated to 2, kill 2, end of 2")
+	})
+}
+
+func TestAProgramThatCannotBeStartedInARoll(t *testing.T) {
+	t.Parallel()
+	perform(t, Config{}, (*actor).obey, func(s *stage) {
+		wait(time.Minute)
+		s.mu.Lock()
+		s.refuse = func(int) error { return errors.New("permission denied") }
+		s.mu.Unlock()
+		s.fleet.Roll()
+		wait(time.Minute)
+		if got := s.status(); got.Ready != 1 || got.State != "running" || s.starts() != 1+replaceTries {
+			t.Errorf("%d starts, %+v", s.starts(), got)
+		}
+	})
+}
+
 func TestRollStopsFirst(t *testing.T) {
 	t.Parallel()
 	perform(t, Config{Processes: 2, Roll: StopFirst}, (*actor).obey, func(s *stage) {

@@ -24,7 +24,7 @@ func (f *Fleet) replace() {
 		return
 	}
 	if f.turn != nil && f.advance(f.turn) {
-		f.turn = nil
+		f.turn, f.changed = nil, true
 	}
 	if f.turn == nil && f.reached(f.replaceAt) {
 		if f.turn = f.choose(); f.turn != nil {
@@ -78,7 +78,6 @@ func (f *Fleet) seekNext(t *turn) (gaveUp bool) {
 	case f.reached(t.startAt):
 		if s.next = f.start(s, "started beside the old one"); s.next == nil {
 			f.replacementCrashed()
-			f.reached(t.startAt)
 		}
 	}
 	return false

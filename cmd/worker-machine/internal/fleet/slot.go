@@ -95,6 +95,7 @@ func (f *Fleet) watch(p *process) {
 func (f *Fleet) start(s *slot, how string) *process {
 	p := &process{slot: s, generation: f.generation, began: f.now, lifetime: f.cfg.Limits.lifetime()}
 	s.starts++
+	f.changed = true
 	var err error
 	if p.child, err = f.launch(reporter{process: p, fleet: f}); err != nil {
 		s.lastEnd, s.lastSaid = "it cannot be started: "+err.Error(), nil
@@ -109,7 +110,7 @@ func (f *Fleet) becameReady(p *process, how string) {
 	if p.ready || p.stopping != "" {
 		return
 	}
-	p.ready = true
+	p.ready, f.changed = true, true
 	f.tell(Event{Kind: "ready", Slot: p.slot.number, PID: p.child.PID(), Text: "ready: " + how})
 }
 
@@ -118,7 +119,7 @@ func (f *Fleet) stop(p *process, sig os.Signal, why string) {
 	if p.stopping != "" {
 		return
 	}
-	p.stopping, p.killAt = why, f.now.Add(f.cfg.Drain)
+	p.stopping, p.killAt, f.changed = why, f.now.Add(f.cfg.Drain), true
 	p.child.Signal(sig)
 }
 
@@ -171,6 +172,7 @@ func endText(p *process, end End, now time.Time) string {
 
 // crashed decides whether a slot is started again, and when.
 func (f *Fleet) crashed(s *slot) {
+	f.changed = true
 	s.crashes++
 	f.crashes++
 	f.crashesEver++

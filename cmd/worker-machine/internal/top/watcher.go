@@ -16,7 +16,7 @@ const (
 	mostQueues   = 40 // by name; each is one script
 	mostTrends   = 4  // read in one look, in turn; each is two commands
 	mostPages    = 5  // of workers, in one look
-	mostRead     = 30 // workers in one look; those of large queues are read in turn
+	mostRead     = 20 // workers in one look; those of large queues are read in turn
 	mostWorkers  = 500
 	fewWorkers   = 15
 	mostGrouped  = 4 // queues whose dead letters are grouped
