@@ -35,6 +35,7 @@ format: ## format all Go files as the linters want them
 golden: ## write the golden files anew, after a change of format that is meant
 	UPDATE_GOLDEN=1 $(GO) test ./internal/wire/...
 	UPDATE_GOLDEN=1 $(GO) test -run TestProtocol .
+	UPDATE_GOLDEN=1 $(GO) test -run Documented ./metrics
 
 .PHONY: fuzz
 fuzz: ## run every fuzz test for FUZZTIME (default 30s)

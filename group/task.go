@@ -39,5 +39,15 @@ func Meta(ctx context.Context) Metadata {
 	return f.metadata()
 }
 
+// Waited is how long the task had waited whose handler was given ctx: since it was stored, or came due, until now, by the clock of Redis. It is
+// 0 for any other context.
+func Waited(ctx context.Context) time.Duration {
+	f, ok := ctx.Value(flightKey{}).(*flight)
+	if !ok {
+		return 0
+	}
+	return f.waited(time.Now())
+}
+
 // flightKey finds the flight in a handler's context.
 type flightKey struct{}

@@ -30,6 +30,7 @@ type app struct {
 
 	started bool         // the command line was right
 	hooks   stream.Hooks // of the store
+	traces  *traces      // nil for none
 	log     *zap.Logger
 }
 
@@ -51,6 +52,9 @@ Put a password into REDIS_URL rather than into --redis, where other users of the
 Options after a ?, with & between them: db, dial_timeout, read_timeout, pool_size, sentinel_user, sentinel_password;
 with TLS also ca, cert, key (PEM files) and server_name.
 
+With OTEL_EXPORTER_OTLP_ENDPOINT or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT traces go there, by OTLP over HTTP; a caller's TRACEPARENT is continued, and
+programs that work runs have one.
+
 Exit codes: 0 all went well, 1 something failed, 2 the command line is wrong, 3 supervise gave up.`
 
 const rootExample = `  worker-machine demo                                          # needs no Redis
@@ -70,7 +74,7 @@ func (a *app) root() *cobra.Command {
 		Example:           rootExample,
 		SilenceUsage:      true,
 		SilenceErrors:     true,
-		PersistentPreRunE: func(*cobra.Command, []string) error { return a.prepare() },
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return a.prepare(cmd) },
 		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		Args:              noArgs,
 		Version:           versionText(buildVersion()),
@@ -129,7 +133,7 @@ func (a *app) watchStart(cmd *cobra.Command) {
 }
 
 // prepare checks the global flags.
-func (a *app) prepare() error {
+func (a *app) prepare(cmd *cobra.Command) error {
 	if err := wire.CheckPrefix(a.prefix); err != nil {
 		return usagef("--prefix: %w", err)
 	}
@@ -138,6 +142,10 @@ func (a *app) prepare() error {
 		return err
 	}
 	a.log = log
+	if err = a.startTraces(cmd.Context()); err != nil {
+		return usagef("%w", err)
+	}
+	cmd.SetContext(a.caller(cmd.Context()))
 	return nil
 }
 

@@ -102,7 +102,7 @@ func (p program) handler(quit context.Context) group.Handler {
 		defer context.AfterFunc(quit, func() { cancel(group.ErrDrain) })()
 		out, err := p.run.Run(ctx, execute.Meta{
 			TaskID: task.ID, Function: task.Function, Queue: task.Queue,
-			Attempt: task.Attempt, MaxAttempts: task.MaxAttempts, Headers: task.Headers,
+			Attempt: task.Attempt, MaxAttempts: task.MaxAttempts, Headers: task.Headers, Trace: spanOf(ctx),
 		}, task.Payload)
 		var tooBig *execute.OutputError
 		switch {

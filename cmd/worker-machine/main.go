@@ -93,6 +93,7 @@ func run(ctx context.Context, args, env []string, stdin io.Reader, stdout, stder
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	command, err := root.ExecuteContextC(ctx)
+	a.traces.end(ctx)
 	if err == nil {
 		return nil
 	}

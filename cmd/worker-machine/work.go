@@ -138,7 +138,7 @@ func (a *app) work(ctx context.Context, f *workFlags) error {
 	if err != nil {
 		return err
 	}
-	worker, err := group.NewWorker(target.store, cfg)
+	worker, err := group.NewWorker(target.store, a.traces.worker().Config(cfg))
 	if err != nil {
 		return usagef("%w", err)
 	}

@@ -16,6 +16,7 @@ type Meta struct {
 	MaxAttempts int
 	Headers     map[string]string // as WM_HEADER_<NAME>
 	Input       string            // the file its lines come from, when it is one
+	Trace       map[string]string // the span it runs in, as TRACEPARENT and TRACESTATE
 }
 
 // environ is the environment the task adds. A NUL cannot be in a variable; it would make the start fail, so such a header is
@@ -30,6 +31,9 @@ func (m Meta) environ() []string {
 	}
 	if m.Input != "" {
 		env = append(env, "WM_INPUT="+m.Input)
+	}
+	for _, name := range slices.Sorted(maps.Keys(m.Trace)) {
+		env = append(env, variable(name)+"="+m.Trace[name])
 	}
 	for _, name := range slices.Sorted(maps.Keys(m.Headers)) {
 		value, _, _ := strings.Cut(m.Headers[name], "\x00")
