@@ -295,6 +295,28 @@ func TestReplayThatIsCutOffGoesOn(t *testing.T) {
 	}
 }
 
+// TestTwoReplaysAtOnceDoubleNothing: each letter is a task once, and counted by one of them.
+func TestTwoReplaysAtOnceDoubleNothing(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	const all = 500
+	r.bury(all, three)
+	replayed := make(chan int, 2)
+	for range 2 {
+		go func() {
+			n, err := r.Replay(t.Context(), queue, inspect.LetterFilter{}, nil)
+			if err != nil {
+				t.Error(err)
+			}
+			replayed <- n
+		}()
+	}
+	n := receive(t, replayed) + receive(t, replayed)
+	if tasks := r.redis.XLen(t.Context(), r.keys.Tasks()).Val(); tasks != all || n != all {
+		t.Errorf("%d tasks, %d told, want %d", tasks, n, all)
+	}
+}
+
 func btoi(b bool) int {
 	if b {
 		return 1

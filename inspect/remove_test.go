@@ -55,6 +55,23 @@ func TestPurgeWhileWorkersRun(t *testing.T) {
 	}
 }
 
+func TestPurgeTakesWhatWasHandedBackAndLeavesWhatRuns(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.fill(9, "")
+	ok(t, r.redis.XGroupCreate(t.Context(), r.keys.Tasks(), "workers", "0").Err())
+	for consumer, n := range map[string]int64{"w": 2, wire.ReleasedConsumer: 3} {
+		ok(t, r.redis.XReadGroup(t.Context(), &redis.XReadGroupArgs{
+			Group: "workers", Consumer: consumer, Streams: []string{r.keys.Tasks(), ">"}, Count: n, Block: -1,
+		}).Err())
+	}
+	n := must(r.Purge(t.Context(), queue, inspect.Waiting, nil))(t)
+	pending := must(r.redis.XPending(t.Context(), r.keys.Tasks(), "workers").Result())(t)
+	if left := r.redis.XLen(t.Context(), r.keys.Tasks()).Val(); n != 7 || left != 2 || pending.Count != 2 || pending.Consumers["w"] != 2 {
+		t.Errorf("purged %d, left %d, pending %v: want 7, and the 2 that run", n, left, pending)
+	}
+}
+
 func TestPurgeEndsAtWhatWasThere(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -129,7 +146,7 @@ func TestPurgedTasksReleaseTheirLocksAndTellTheirCallers(t *testing.T) {
 			t.Errorf("purged %d %s tasks, want 1", n, state)
 		}
 		var told *stream.TaskError
-		if err := <-failed; !errors.As(err, &told) || told.Reason != wire.ReasonCancelled || !strings.Contains(told.Message, "removed before it started") {
+		if err := receive(t, failed); !errors.As(err, &told) || told.Reason != wire.ReasonCancelled || !strings.Contains(told.Message, "removed before it started") {
 			t.Errorf("%s: the caller got %v", state, err)
 		}
 	}
@@ -164,7 +181,7 @@ func TestCancelWaitingDelayedAndRunning(t *testing.T) {
 	client := r.client()
 	reply := r.reply()
 	running := r.fill(1, reply)[0]
-	<-started
+	receive(t, started)
 	ok(t, r.Pause(t.Context(), queue)) // what comes now waits
 	<-time.After(200 * time.Millisecond)
 	waiting := r.fill(2, reply)
@@ -173,7 +190,7 @@ func TestCancelWaitingDelayedAndRunning(t *testing.T) {
 	if want := (inspect.Cancellation{Removed: 2, Told: 1, Missing: 1}); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
-	if cause := <-told; !errors.Is(cause, group.ErrCancelled) {
+	if cause := receive(t, told); !errors.Is(cause, group.ErrCancelled) {
 		t.Errorf("the handler was told %v", cause)
 	}
 	redistest.Eventually(t, longer, func() bool { return len(r.outcomes(reply)) == 2 }, "both have outcomes")
@@ -224,7 +241,9 @@ func TestRetryOfDelayedAndDead(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("%q ran, want %q", got, want)
 	}
-	t.Logf("they ran %v after the call", time.Since(began))
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("they ran %v after the call, want at once", took)
+	}
 	if n := r.redis.ZScore(t.Context(), r.keys.Due(), other).Val(); n == 0 {
 		t.Error("the other delayed task is gone")
 	}
@@ -238,7 +257,7 @@ func TestDeleteWherever(t *testing.T) {
 	r := newRig(t)
 	started, _, _ := r.blocked(group.Config{Concurrency: 1})
 	running := r.fill(1, "")[0]
-	<-started
+	receive(t, started)
 	ok(t, r.Pause(t.Context(), queue))
 	<-time.After(200 * time.Millisecond)
 	waiting := r.fill(3, "")

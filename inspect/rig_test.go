@@ -195,3 +195,14 @@ func ok(t testing.TB, err error) {
 		t.Fatal(err)
 	}
 }
+
+// receive waits for a value, for so long.
+func receive[T any](t testing.TB, from <-chan T) (value T) {
+	t.Helper()
+	select {
+	case value = <-from:
+	case <-time.After(longer):
+		t.Fatal("nothing came")
+	}
+	return value
+}
