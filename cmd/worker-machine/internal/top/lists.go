@@ -37,7 +37,7 @@ func (m *model) queueGrid(queues []*Queue) *grid {
 			text(seconds(q.Oldest)),
 			{text: count(q.Workers), style: m.look.when(q.Workers.N, lipgloss.Style{})},
 			{text: rateText(q.Rate), style: m.look.when(int64(q.Rate*10), m.look.good)},
-			{text: spark(q), style: m.look.mark},
+			{text: spark(q), style: m.look.mark, bars: true},
 		})
 	}
 	return g
@@ -131,7 +131,7 @@ func (m *model) functionGrid(functions []*Function) *grid {
 			{text: plain.Number(f.Failed()), style: m.look.when(f.Failed(), m.look.warn)},
 			{text: plain.Number(f.Dead), style: m.look.when(f.Dead, m.look.bad)},
 			text(plain.Took(f.Handler.Mean)), text(plain.Took(f.Handler.P95)), text(plain.Took(f.Handler.P99)),
-			{text: plain.Spark(f.Minutes), style: m.look.mark},
+			{text: plain.Spark(f.Minutes), style: m.look.mark, bars: true},
 		})
 	}
 	return g

@@ -19,6 +19,7 @@ type column struct {
 type cell struct {
 	text  string
 	style lipgloss.Style
+	bars  bool // it is drawn with bars, which read wrongly in reverse: it stays as it is in a selected row
 }
 
 func text(s string) cell { return cell{text: s} }
@@ -109,7 +110,7 @@ func (g *grid) line(look *looks, shown, widths []int, row []cell, selected bool)
 		} else {
 			content += blank
 		}
-		b.WriteString(style(look, row[i].style, selected).Render(content))
+		b.WriteString(style(look, row[i].style, selected && !row[i].bars).Render(content))
 	}
 	line := ansi.Truncate(b.String(), g.width, "")
 	return line + style(look, lipgloss.Style{}, selected).Render(strings.Repeat(" ", max(g.width-lipgloss.Width(line), 0)))
