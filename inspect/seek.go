@@ -3,6 +3,7 @@ package inspect
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,7 +21,7 @@ const (
 	seekProbe  = 100    // looked at to see when the tasks there were made
 	seekWindow = 3_000  // around where a task should be
 	seekAtOnce = 1_500  // in one step
-	seekHops   = 4      // windows for one task
+	seekHops   = 3      // windows for one task
 	seekMargin = 5      // ms
 )
 
@@ -76,6 +77,7 @@ func (s *search) windows(ctx context.Context) error {
 // it sends much at once takes a while: so it goes by when the tasks were made that it finds.
 func (s *search) near(ctx context.Context, id string, made int64) error {
 	start, most := made, seekProbe
+	least := int64(math.MaxInt64) // how late tasks near it are at least
 	for range seekHops {
 		page, _, err := s.walk(ctx, entryAt(start), most)
 		if err == nil && page.Last == "" { // nothing is so new
@@ -90,6 +92,7 @@ func (s *search) near(ctx context.Context, id string, made int64) error {
 		}
 		end := entryTime(page.Last).UnixMilli()
 		late := end - neighbour
+		least = min(least, late)
 		switch width := end - start; {
 		case neighbour < made || most == seekProbe || width < 0:
 			start = made + late - seekMargin
@@ -98,7 +101,9 @@ func (s *search) near(ctx context.Context, id string, made int64) error {
 		}
 		most = seekWindow
 	}
-	return nil
+	// Where tasks come in bursts, how late they are goes up and down: it cannot lie before the least of it.
+	_, _, err := s.walk(ctx, entryAt(made+least-seekMargin), 2*seekWindow)
+	return err
 }
 
 // newest is the last entry.
