@@ -74,6 +74,10 @@ mapreduce-figures: ## measure map/reduce jobs, and write docs/mapreduce.md; some
 
 TOPS ?= run100,callers,batches,map
 
+.PHONY: screenshots
+screenshots: ## take the screenshots of the dashboard in docs anew; needs Chromium
+	WM_SCREENSHOTS=../../../docs $(GO) test -count=1 -run TestScreenshots ./web/internal/board
+
 .PHONY: integration
 integration: images ## the tests with several processes and real servers in containers, in full words
 	scripts/test -count=1 -v ./integration/...

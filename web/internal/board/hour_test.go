@@ -22,10 +22,10 @@ type usual struct {
 func (r *rig) layHour() {
 	r.t.Helper()
 	for queue, does := range map[string]usual{
-		"web":       {1240, []string{"getTitle", "fetchFeed", "crawl"}, []time.Duration{38 * time.Millisecond, 120 * time.Millisecond, 900 * time.Millisecond}},
-		"mail":      {310, []string{"sendMail", "renderMail"}, []time.Duration{240 * time.Millisecond, 9 * time.Millisecond}},
-		"images":    {95, []string{"resize", "thumbnail"}, []time.Duration{1900 * time.Millisecond, 400 * time.Millisecond}},
-		"analytics": {44, []string{"wordcount.map", "wordcount.reduce"}, []time.Duration{700 * time.Millisecond, 1200 * time.Millisecond}},
+		"web":       {1240, []string{"getTitle", "fetchFeed", "crawl"}, []time.Duration{18 * time.Millisecond, 45 * time.Millisecond, 110 * time.Millisecond}},
+		"mail":      {310, []string{"sendMail", "renderMail"}, []time.Duration{90 * time.Millisecond, 9 * time.Millisecond}},
+		"images":    {95, []string{"resize", "thumbnail"}, []time.Duration{130 * time.Millisecond, 60 * time.Millisecond}},
+		"analytics": {44, []string{"wordcount.map", "wordcount.reduce"}, []time.Duration{70 * time.Millisecond, 120 * time.Millisecond}},
 	} {
 		r.layQueue(queue, does)
 	}
@@ -38,7 +38,14 @@ func (r *rig) layQueue(queue string, does usual) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	if err := r.redis.Del(r.t.Context(), "wm:{"+queue+"}:trend").Err(); err != nil {
+		r.t.Fatal(err)
+	}
 	const minutes = 60
+	parts := 0.0
+	for k := range does.functions {
+		parts += 1 / float64(k+1)
+	}
 	waiting, stored := 0.0, 0.0
 	for i := range minutes {
 		rate := does.rate * (1 + 0.3*math.Sin(float64(i)/9) + 0.15*rng.Float64())
@@ -59,9 +66,10 @@ func (r *rig) layQueue(queue string, does usual) {
 		stored += in
 		spreadOf(&text, "", done, time.Duration(2+waiting*900/does.rate)*time.Millisecond)
 		for k, name := range does.functions {
-			n := done / float64(len(does.functions)+k)
+			n := done / float64(k+1) / parts
 			fmt.Fprintf(&text, " %s:d %.0f %s:r %.0f %s:x %.0f", name, n, name, n*failing*float64(k+1), name, n*failing*float64(k)/8)
-			spreadOf(&text, name, n, does.took[k])
+			slow := 1 + failing*40*rng.Float64() + 0.8*rng.Float64()
+			spreadOf(&text, name, n, time.Duration(float64(does.took[k])*slow))
 		}
 		err := r.redis.XAdd(r.t.Context(), &redis.XAddArgs{
 			Stream: "wm:{" + queue + "}:trend", ID: fmt.Sprintf("%d-0", at.UnixMilli()), Values: []string{"v1", text.String()},

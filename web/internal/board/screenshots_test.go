@@ -47,6 +47,7 @@ func TestScreenshots(t *testing.T) {
 	all["queue"] = "/queues/mail?state=delayed"
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		for _, s := range []screen{desktop, phone, {1440, 900, true, false}, {390, 844, true, false}} {
+			r.layHour() // up to the present minute
 			b.look(s)
 			b.visit(all[name])
 			if slices.Contains([]string{"overview", "queue", "dead", "run"}, name) || to != docs {
