@@ -85,28 +85,26 @@ type screen struct {
 
 var desktop, phone = screen{wide: 1440, high: 900}, screen{wide: 390, high: 844}
 
-// open makes a tab.
+// open makes a tab for the dashboard of the rig.
 func (r *rig) open(s screen) *tab {
 	r.t.Helper()
-	ctx, cancel := chromedp.NewContext(startChromium(r.t), chromedp.WithNewBrowserContext())
-	r.t.Cleanup(cancel)
+	b := openTab(r.t, s)
+	b.base = r.web.URL
+	return b
+}
+
+func openTab(t testing.TB, s screen) *tab {
+	t.Helper()
+	ctx, cancel := chromedp.NewContext(startChromium(t), chromedp.WithNewBrowserContext())
+	t.Cleanup(cancel)
 	limited, stop := context.WithTimeout(ctx, 2*time.Minute)
-	r.t.Cleanup(stop)
-	b := &tab{t: r.t, ctx: limited, base: r.web.URL}
+	t.Cleanup(stop)
+	b := &tab{t: t, ctx: limited}
 	if err := chromedp.Listen(limited, b.hear); err != nil {
-		r.t.Fatal(err)
-	}
-	scheme := "light"
-	if s.dark {
-		scheme = "dark"
+		t.Fatal(err)
 	}
 	call(b, log.Enable, cdp.Empty{})
-	call(b, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{
-		Width: s.wide, Height: s.high, DeviceScaleFactor: 1, Mobile: s.wide < 600,
-	})
-	call(b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{
-		{Name: "prefers-color-scheme", Value: scheme}, {Name: "prefers-reduced-motion", Value: "reduce"},
-	}})
+	b.look(s)
 	call(b, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: s.noScript})
 	return b
 }
