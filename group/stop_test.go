@@ -187,6 +187,7 @@ func TestItemsAreCancelled(t *testing.T) {
 	}
 	stop(outcome(2))
 	stop(outcome(0))
+	eventually(t, func() bool { return len(begun) == 1 }, "the next item began")
 	if got := <-begun; got != "1" {
 		t.Errorf("item %s began, want 1", got)
 	}
