@@ -82,6 +82,15 @@ screenshots: ## take the screenshots of the dashboard in docs anew; needs Chromi
 integration: images ## the tests with several processes and real servers in containers, in full words
 	scripts/test -count=1 -v ./integration/...
 
+.PHONY: image
+image: ## the program as a container image, worker-machine
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -buildid=' -o deploy/worker-machine ./cmd/worker-machine
+	docker build --tag worker-machine deploy
+
+.PHONY: reproducible
+reproducible: ## build the release twice and compare the bytes
+	scripts/reproducible
+
 .PHONY: images
 images: ## make the Docker images of Redis and Valkey that the tests want
 	scripts/images
