@@ -258,7 +258,7 @@ func TestLabelsAreBounded(t *testing.T) {
 			total[family.GetName()] += m.GetCounter().GetValue()
 		}
 	}
-	for label, most := range map[string]int{"function": 101, "queue": 101, "reason": 1} {
+	for label, most := range map[string]int{"function": 101, "queue": 101, "reason": 3} {
 		if len(values[label]) != most || !values[label]["other"] {
 			t.Errorf("%s: %d values, other: %v, want %d", label, len(values[label]), values[label]["other"], most)
 		}

@@ -25,6 +25,7 @@ type Worker struct {
 	commit, committed, renewal       *prometheus.HistogramVec
 
 	queues, functions *names
+	seen              sync.Map // names of queues whose metrics are there
 
 	mu     sync.RWMutex
 	series map[[2]string]*series // by queue and function, as tasks name them
@@ -83,7 +84,7 @@ func (w *Worker) Config(cfg group.Config) group.Config {
 func (w *Worker) Hooks() group.Hooks {
 	return group.Hooks{
 		Fetched: func(queue string, tasks int) {
-			queue = w.queues.of(queue)
+			queue = w.queue(queue)
 			w.fetched.WithLabelValues(queue).Add(float64(tasks))
 			w.fetch.WithLabelValues(queue).Observe(float64(tasks))
 		},
@@ -103,14 +104,14 @@ func (w *Worker) Hooks() group.Hooks {
 			s.failures.Inc()
 			w.dead.WithLabelValues(s.queue, s.function, reasonOf(reason)).Inc()
 		},
-		Late:      func(m group.Metadata) { w.late.WithLabelValues(w.queues.of(m.Queue)).Inc() },
+		Late:      func(m group.Metadata) { w.late.WithLabelValues(w.queue(m.Queue)).Inc() },
 		Stuck:     func(m group.Metadata, _ time.Duration) { w.add(w.stuck, &m) },
 		Cancelled: func(m group.Metadata) { w.add(w.cancelled, &m) },
-		Reclaimed: func(queue string, tasks int) { w.reclaimed.WithLabelValues(w.queues.of(queue)).Add(float64(tasks)) },
-		Released:  func(queue string, tasks int) { w.released.WithLabelValues(w.queues.of(queue)).Add(float64(tasks)) },
+		Reclaimed: func(queue string, tasks int) { w.reclaimed.WithLabelValues(w.queue(queue)).Add(float64(tasks)) },
+		Released:  func(queue string, tasks int) { w.released.WithLabelValues(w.queue(queue)).Add(float64(tasks)) },
 		Committed: w.noteCommit,
 		Renewed:   w.noteRenewal,
-		LeaseLost: func(queue string) { w.leasesLost.WithLabelValues(w.queues.of(queue)).Inc() },
+		LeaseLost: func(queue string) { w.leasesLost.WithLabelValues(w.queue(queue)).Inc() },
 	}
 }
 
@@ -127,8 +128,26 @@ func (w *Worker) Middleware(next group.Handler) group.Handler {
 	}
 }
 
+// queue is the name of a queue as a label. With the first heartbeat all its counters are there: what is counted for the first time
+// would not be a rise otherwise.
+func (w *Worker) queue(name string) string {
+	name = w.queues.of(name)
+	if _, there := w.seen.LoadOrStore(name, struct{}{}); !there {
+		for _, of := range []*prometheus.CounterVec{w.late, w.fetched, w.reclaimed, w.released, w.leasesLost} {
+			of.WithLabelValues(name)
+		}
+		for _, of := range []*prometheus.HistogramVec{w.fetch, w.commit, w.committed, w.renewal} {
+			of.WithLabelValues(name)
+		}
+		for _, result := range []string{resultOK, resultFailed} {
+			w.renewals.WithLabelValues(name, result)
+		}
+	}
+	return name
+}
+
 func (w *Worker) noteCommit(queue string, tasks int, took time.Duration, err error) {
-	queue = w.queues.of(queue)
+	queue = w.queue(queue)
 	w.commit.WithLabelValues(queue).Observe(took.Seconds())
 	if err == nil {
 		w.committed.WithLabelValues(queue).Observe(float64(tasks))
@@ -136,11 +155,13 @@ func (w *Worker) noteCommit(queue string, tasks int, took time.Duration, err err
 }
 
 func (w *Worker) noteRenewal(queue string, took time.Duration, err error) {
-	queue = w.queues.of(queue)
+	queue = w.queue(queue)
 	w.renewal.WithLabelValues(queue).Observe(took.Seconds())
-	for result, is := range map[string]bool{resultOK: err == nil, resultFailed: err != nil} {
-		w.renewals.WithLabelValues(queue, result).Add(flag(is)) // both are there from the first on, for rates
+	result := resultOK
+	if err != nil {
+		result = resultFailed
 	}
+	w.renewals.WithLabelValues(queue, result).Inc()
 }
 
 func (w *Worker) add(to *prometheus.CounterVec, m *group.Metadata) {
@@ -168,6 +189,12 @@ func (w *Worker) of(m *group.Metadata) *series {
 }
 
 func (w *Worker) newSeries(queue, function string) *series {
+	for _, of := range []*prometheus.CounterVec{w.snoozed, w.stuck, w.cancelled} {
+		of.WithLabelValues(queue, function)
+	}
+	for _, reason := range []string{wire.ReasonFailed, wire.ReasonCrash} { // which alerts ask for
+		w.dead.WithLabelValues(queue, function, reason)
+	}
 	return &series{
 		queue: queue, function: function,
 		done: w.done.WithLabelValues(queue, function), failures: w.failures.WithLabelValues(queue, function),
