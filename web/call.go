@@ -225,7 +225,7 @@ func (h *Handler) showTask(w http.ResponseWriter, r *http.Request) error {
 
 // tell adds how the task ended, its result for those who may see it, and its payload on demand.
 func (k *known) tell(words func(text []byte) (json.RawMessage, *string), operator, payload bool) {
-	task := &k.History.Task
+	task := &k.Task
 	switch task.State {
 	case inspect.Failed, inspect.Cancelled, inspect.Dead:
 		k.Failure = &failure{Function: task.Function, Attempt: task.Attempt, Reason: task.Reason, Message: task.LastError}
