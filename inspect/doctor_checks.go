@@ -32,7 +32,7 @@ func (w *ward) checkGroup() (Grade, string, string) {
 	last := w.seen.Delivered
 	switch {
 	case last == "" && w.census.Entries > 0:
-		return Warning, "no worker has ever read it: there is no group " + w.group + " yet", "start a worker: worker-machine work --queue " + w.name + ", or your own"
+		return Warning, "no worker has ever read it: there is no group " + w.group + " yet", "start a worker: worker-machine work --queue " + w.name + " --handle FUNCTION=PROGRAM, or your own"
 	case last == "":
 		return Passed, "no worker has read it yet, and nothing waits", ""
 	case w.isFuture(last) && !w.isFuture(w.newest):
@@ -68,7 +68,7 @@ func (w *ward) checkIDs() (Grade, string, string) {
 }
 
 func (w *ward) checkWorkers() (Grade, string, string) {
-	start := "start one: worker-machine work --queue " + w.name + ", or your own; worker-machine workers -q " + w.name + " lists them"
+	start := "start one: worker-machine work --queue " + w.name + " --handle FUNCTION=PROGRAM, or your own; worker-machine workers -q " + w.name + " lists them"
 	slots, known := w.slots()
 	switch alive := int64(len(w.alive)); {
 	case alive > 0 && known:
@@ -110,7 +110,7 @@ func (w *ward) checkWaiting() (Grade, string, string) {
 	case w.census.Paused:
 		return Passed, found + ": it is paused", ""
 	case len(w.alive) == 0:
-		return Refused, found + ": no worker reads it", "start a worker: worker-machine work --queue " + w.name + ", or your own"
+		return Refused, found + ": no worker reads it", "start a worker: worker-machine work --queue " + w.name + " --handle FUNCTION=PROGRAM, or your own"
 	case age < longWait:
 		return Passed, found, ""
 	case !known || w.census.Running >= slots:
@@ -167,7 +167,7 @@ func (w *ward) checkConsumers() (Grade, string, string) {
 	found := fmt.Sprintf("%s without a lease, with %s: %s", plural(int64(len(w.dead)), "worker"), plural(pending, "task"), w.dead[0].Name)
 	switch {
 	case len(w.alive) == 0:
-		return Refused, found + "; no live worker is there to take them over", "start a worker: worker-machine work --queue " + w.name + ", or your own"
+		return Refused, found + "; no live worker is there to take them over", "start a worker: worker-machine work --queue " + w.name + " --handle FUNCTION=PROGRAM, or your own"
 	case idle < longDead:
 		return Warning, found + "; others take them over within seconds", "wait, and look again: worker-machine doctor " + w.name
 	default:
@@ -182,7 +182,7 @@ func (w *ward) checkGhosts() (Grade, string, string) {
 	}
 	found := fmt.Sprintf("%s delivered and pending with nobody, as somebody's XGROUP DELCONSUMER leaves them: entry %s", plural(int64(w.ghosts), "task"), w.ghost)
 	if len(w.alive) == 0 {
-		return Refused, found, "start a worker, which finds them within a minute: worker-machine work --queue " + w.name + ", or your own"
+		return Refused, found, "start a worker, which finds them within a minute: worker-machine work --queue " + w.name + " --handle FUNCTION=PROGRAM, or your own"
 	}
 	return Warning, found, "wait: a worker finds them within a minute. If they stay: redis-cli XCLAIM " +
 		w.keys.Tasks() + " " + w.group + " released 0 " + w.ghost + " FORCE JUSTID"
@@ -197,7 +197,7 @@ func (w *ward) checkDue() (Grade, string, string) {
 		return Passed, plural(w.census.Due, "task") + " due later", ""
 	case len(w.alive) == 0:
 		return Refused, fmt.Sprintf("tasks have been due for %v, and no worker is there", late.Round(time.Second)),
-			"start a worker: worker-machine work --queue " + w.name + ", or your own"
+			"start a worker: worker-machine work --queue " + w.name + " --handle FUNCTION=PROGRAM, or your own"
 	default:
 		return Refused, fmt.Sprintf("tasks have been due for %v, though workers are there", late.Round(time.Second)), "see the logs of its workers: they cannot promote what is due"
 	}
@@ -220,7 +220,7 @@ func (w *ward) checkDead() (Grade, string, string) {
 		return Passed, found + ", none of the last hour", ""
 	}
 	return Warning, found + ", the newest " + w.since(entryTime(w.letter)) + " ago",
-		"worker-machine dead groups -q " + w.name + " shows why; then worker-machine dead replay or purge -q " + w.name
+		"worker-machine dead groups -q " + w.name + " shows why; then worker-machine dead replay -q " + w.name + " --all, or dead purge"
 }
 
 func (w *ward) checkReplies() (Grade, string, string) {
