@@ -243,6 +243,12 @@ func helpOf(t *testing.T, program string) func(path []string) string {
 
 // checkCommand returns what is wrong with one command of a page, "" for nothing.
 func checkCommand(words []string, help func([]string) string, targets string) string {
+	if i := slices.Index(words, "--"); i > 0 && i+1 < len(words) { // supervise starts another program
+		if complaint := checkCommand(words[i+1:], help, targets); complaint != "" {
+			return complaint
+		}
+		words = words[:i]
+	}
 	switch {
 	case words[0] == "worker-machine":
 		return checkArguments(words[1:], help)

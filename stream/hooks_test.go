@@ -117,7 +117,8 @@ func (h *heard) check(t *testing.T, id string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	want := []stream.Sending{
-		{Verb: "enqueue", Queue: "q", Function: "echo", TaskID: id}, {Verb: "enqueue all", Queue: "q", Function: "echo"},
+		{Verb: "enqueue", Queue: "q", Function: "echo", TaskID: id},
+		{Verb: "enqueue all", Queue: "q", Function: "echo"},
 		{Verb: "call", Queue: "q", Function: "echo", TaskID: h.sent[len(h.sent)-1].TaskID},
 	}
 	if !slices.Equal(h.sent, want) || h.sent[2].TaskID == "" {
