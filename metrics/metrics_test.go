@@ -304,7 +304,10 @@ func TestKindsOfErrors(t *testing.T) {
 		t.Error("a key of a wrong type takes a task")
 	}
 	ok(t, r.redis.SAdd(t.Context(), "wm:queues", "bad").Err())
-	r.want(map[string]float64{`worker_machine_redis_errors_total{kind="script"}`: 1, `worker_machine_queue_broken{queue="bad"}`: 1})
+	seen := r.want(map[string]float64{`worker_machine_queue_broken{queue="bad"}`: 1})
+	if seen[`worker_machine_redis_errors_total{kind="script"}`] < 1 { // each look at the queue is another
+		t.Errorf("got %v", seen)
+	}
 	ok(t, r.redis.ConfigSet(t.Context(), "maxmemory", "1").Err())
 	if _, err := f.Enqueue(t.Context(), r.client, "x"); !errors.Is(err, stream.ErrQueueFull) {
 		t.Errorf("a full Redis: got %v", err)
