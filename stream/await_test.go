@@ -175,7 +175,7 @@ func TestAwaitHearsOfAnOutcomeAtOnce(t *testing.T) {
 		took = append(took, (<-ended).Sub(began))
 	}
 	slices.Sort(took)
-	if median := took[len(took)/2]; median > 5*time.Millisecond { // a fraction of one on a machine that does nothing else
+	if median := took[len(took)/2]; median > 20*time.Millisecond { // a quarter of one on a machine that does nothing else
 		t.Errorf("half of the waits took more than %v", median)
 	}
 	slices.Sort(joined)
