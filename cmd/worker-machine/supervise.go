@@ -42,7 +42,7 @@ end what runs and exit. worker-machine work does all this. $WM_SLOT is the numbe
 started with exec, so that signals reach them.
 
 Lines that the processes write go to stdout and stderr with their name and number before them. What happens to them is told on stderr. With
---status-addr their state can be seen with curl, as text at / and as JSON at /status, and in worker-machine top.
+--status-addr their state can be seen with curl, as text at / and as JSON at /status, and in worker-machine top --supervisor.
 
 On Linux the processes die with a supervisor that is killed, and what they leave behind is taken over, reaped and killed at the end; so it
 can be the first process of a container.

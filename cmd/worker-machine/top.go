@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/athoune/worker-machine/cmd/worker-machine/internal/fleet"
 	"github.com/athoune/worker-machine/cmd/worker-machine/internal/top"
 )
 
@@ -13,6 +14,7 @@ func (a *app) topCommand() *cobra.Command {
 	var names queueNames
 	var interval time.Duration
 	var plainly, once bool
+	var supervisor string
 	cmd := &cobra.Command{
 		Use:   "top [QUEUE...]",
 		Short: "Watch queues, workers and functions live",
@@ -33,32 +35,47 @@ Without a terminal, or with --plain, it prints a snapshot every --interval; with
 			if interval < soonest {
 				return usagef("--interval: at least %v", soonest)
 			}
-			return a.top(cmd.Context(), queues, interval, plainly, once)
+			if supervisor != "" {
+				if err := fleet.CheckAddr(supervisor); err != nil {
+					return usagef("--supervisor: %w", err)
+				}
+			}
+			return a.top(cmd.Context(), topFlags{queues, interval, plainly, once, supervisor})
 		},
 	}
 	names.register(a, cmd)
 	cmd.Flags().DurationVar(&interval, "interval", time.Second, "how often to look")
 	cmd.Flags().BoolVar(&plainly, "plain", false, "print plain snapshots, also on a terminal")
 	cmd.Flags().BoolVar(&once, "once", false, "print one snapshot and end")
+	cmd.Flags().StringVar(&supervisor, "supervisor", "", "also show the processes of the supervise with this --status-addr, as in 127.0.0.1:9110")
 	return cmd
 }
 
-func (a *app) top(ctx context.Context, queues []string, interval time.Duration, plainly, once bool) error {
-	l, err := a.lookAt(ctx, queues...)
+// topFlags are the flags of top.
+type topFlags struct {
+	queues        []string
+	interval      time.Duration
+	plainly, once bool
+	supervisor    string
+}
+
+func (a *app) top(ctx context.Context, f topFlags) error {
+	l, err := a.lookAt(ctx, f.queues...)
 	if err != nil {
 		return err
 	}
 	defer l.Close()
-	watcher := top.NewWatcher(l.Inspector, queues...)
-	if !plainly && !once && !a.json && isTerminal(a.stdin) && isTerminal(a.stdout) {
+	watcher := top.NewWatcher(l.Inspector, f.queues...)
+	watcher.Supervisor = f.supervisor
+	if !f.plainly && !f.once && !a.json && isTerminal(a.stdin) && isTerminal(a.stdout) {
 		where := l.at.target.Addr() + "  prefix " + a.prefix
-		return top.Run(ctx, watcher, top.Terminal{In: a.stdin, Out: a.stdout, Env: a.env, Where: where, Every: interval})
+		return top.Run(ctx, watcher, top.Terminal{In: a.stdin, Out: a.stdout, Env: a.env, Where: where, Every: f.interval})
 	}
-	if once {
-		interval = 0
+	if f.once {
+		f.interval = 0
 	}
 	first := true
-	return a.again(ctx, interval, func() error {
+	return a.again(ctx, f.interval, func() error {
 		if !first && !a.json {
 			_ = a.printf("\n")
 		}

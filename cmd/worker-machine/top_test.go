@@ -173,3 +173,26 @@ func TestTopWithoutATerminal(t *testing.T) {
 		t.Errorf("exit code %d, stderr %q", code, errs)
 	}
 }
+
+// TestTopShowsASupervisor shows real processes of supervise, on a terminal and without one, and that one which is gone spoils nothing else.
+func TestTopShowsASupervisor(t *testing.T) {
+	t.Parallel()
+	c := newConsole(t)
+	c.must("", "enqueue", "f", "--queue", "web")
+	p := c.supervised("supervise", "-n", "2", "--name", "crew", "--", "sh", "-c", obedient)
+	p.awaitReady(2)
+	wantAll(t, c.must("", "top", "--once", "--supervisor", p.addr), "supervise crew: running, 2 of 2 ready", "slot", fmt.Sprint(p.pids()[0]), "1 waiting")
+	wantAll(t, c.must("", "top", "--once", "--json", "--supervisor", p.addr), `"supervisor":{"name":"crew"`)
+	term := c.openTerminal([2]int{80, 24}, nil, "top", "--supervisor", p.addr)
+	screen := term.await("supervise crew: running, 2 of 2 ready", "web", "q quit")
+	if lines := strings.Split(strings.TrimRight(screen, "\n"), "\n"); len(lines) != 24 {
+		t.Errorf("%d lines:\n%s", len(lines), screen)
+	}
+	p.stop()
+	term.await("supervise does not answer", "web")
+	term.press("q")
+	term.await("ended with 0")
+	if _, errs, code := c.run("", "top", "--once", "--supervisor", "example.org:80"); code != exitUsage || !strings.Contains(errs, "--supervisor") {
+		t.Errorf("exit code %d, stderr %q", code, errs)
+	}
+}

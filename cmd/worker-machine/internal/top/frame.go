@@ -31,7 +31,11 @@ func (m *model) draw() string {
 	if m.width < leastWidth || m.height < leastLines {
 		return fit("the window is too small", m.width)
 	}
-	lines := []string{m.firstLine(), m.sumLine(), m.tabLine(), fit("", m.width)}
+	lines := []string{m.firstLine(), m.sumLine()}
+	if m.snapshot != nil && m.snapshot.fleetText() != "" {
+		lines = append(lines, m.said(m.snapshot.fleetText()))
+	}
+	lines = append(lines, m.tabLine(), fit("", m.width))
 	room := m.height - len(lines) - 2 // the status and the keys
 	lines = append(lines, m.body(room)...)
 	for len(lines) < m.height-2 {

@@ -44,6 +44,9 @@ func (s *Snapshot) Print(w io.Writer) error {
 			}
 		}
 	}
+	if err := s.printFleet(w); err != nil {
+		return err
+	}
 	if s.MoreWork && len(s.Workers) == 0 {
 		_, err := io.WriteString(w, "\nthere are many workers: worker-machine workers lists them\n")
 		return err

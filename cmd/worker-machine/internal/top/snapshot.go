@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/athoune/worker-machine/cmd/worker-machine/internal/fleet"
 	"github.com/athoune/worker-machine/inspect"
 )
 
@@ -23,6 +24,8 @@ type Snapshot struct {
 	MoreWork  bool             `json:"more_workers,omitempty"` // there are more than were looked at
 	Functions []Function       `json:"functions,omitempty"`
 	Groups    []Group          `json:"dead_letter_groups,omitempty"`
+	Fleet     *fleet.Status    `json:"supervisor,omitempty"` // of the supervisor that was named
+	Unheard   string           `json:"supervisor_problem,omitempty"`
 	Tasks     []inspect.Task   `json:"-"` // of the worker whose details are wanted
 }
 

@@ -40,6 +40,8 @@ var Everything = Want{Workers: true, FewWorkers: true, Groups: true, AllTrends: 
 
 // Watcher looks at queues again and again, and remembers what it needs for rates. It is for one goroutine at a time.
 type Watcher struct {
+	Supervisor string // address at which worker-machine supervise tells its state; "" for none
+
 	look  *inspect.Inspector
 	names []string // of the command line; without any all are watched
 
@@ -74,6 +76,7 @@ func (w *Watcher) Look(ctx context.Context, want Want) (*Snapshot, error) {
 		return nil, err
 	}
 	s := &Snapshot{At: time.Now(), Unseen: unseen}
+	w.askFleet(ctx, s)
 	if len(names) == 0 {
 		return s, nil
 	}
