@@ -12,8 +12,11 @@ func (s *Store) Again(ctx context.Context, within time.Duration, call func() err
 	began := time.Now()
 	for attempt := 0; ; attempt++ {
 		err := call()
-		if err == nil || ctx.Err() != nil {
-			return err
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
 		}
 		switch v := judge(err, s.cluster()); {
 		case v == full:

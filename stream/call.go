@@ -63,15 +63,27 @@ func (c *Client) caller(ctx context.Context, queue string) (*caller, error) {
 	if err != nil {
 		return nil, err
 	}
+	if found = c.share(ctx, queue, session); found == nil {
+		c.discard(context.WithoutCancel(ctx), session)
+		return nil, ErrClosed
+	}
+	return found, nil
+}
+
+// share has all calls of a queue use a session, or the one there is already; nil when the client is closed.
+func (c *Client) share(ctx context.Context, queue string, session *Session) *caller {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if found = c.callers[queue]; found != nil || c.closed {
-		go c.discard(context.WithoutCancel(ctx), session) // somebody was faster
-		return found, closedError(c.closed)
+	found := c.callers[queue]
+	switch {
+	case c.closed:
+	case found != nil: // somebody was faster
+		c.discards.Go(func() { c.discard(context.WithoutCancel(ctx), session) })
+	default:
+		found = newCaller(ctx, session)
+		c.callers[queue] = found
 	}
-	found = newCaller(ctx, session)
-	c.callers[queue] = found
-	return found, nil
+	return found
 }
 
 func closedError(closed bool) error {

@@ -72,12 +72,16 @@ type Client struct {
 	made  time.Time
 	heard atomic.Int64 // when Redis last answered anything, in ns since made
 
+	enqueues sync.Pool // of *enqueue: nothing of one client's waits in another's, nor in another's bubble of a test
+
 	mu      sync.Mutex
 	lanes   map[string]*lane
 	callers map[string]*caller
 	awaits  map[string]*awaiter
 	waiters int // calls of Await
 	closed  bool
+
+	discards sync.WaitGroup // sessions that are not needed and being closed
 }
 
 // NewClient returns a Client. It dials nothing. All that is wrong with cfg is reported at once.
@@ -120,6 +124,7 @@ func (c *Client) Close(ctx context.Context) error {
 	for range callers {
 		errs = append(errs, <-closed)
 	}
+	c.discards.Wait()
 	return errors.Join(append(errs, c.lines.close())...)
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/athoune/worker-machine/internal/script"
@@ -27,7 +26,10 @@ type Func[In, Out any] struct {
 // stored once. An error that is [ErrUnknownOutcome] means that the task may be stored, any other that it is not, but for
 // [ErrDuplicate], where the ID is that of the earlier task, and [ErrNotReplicated].
 func (f Func[In, Out]) Enqueue(ctx context.Context, c *Client, in In, options ...Option) (id string, err error) {
-	e, _ := enqueues.Get().(*enqueue)
+	e, _ := c.enqueues.Get().(*enqueue)
+	if e == nil {
+		e = new(enqueue)
+	}
 	switch err = f.fill(&e.order, c, in, options); {
 	case err != nil:
 	case c.store.hooks.Sending == nil:
@@ -37,7 +39,7 @@ func (f Func[In, Out]) Enqueue(ctx context.Context, c *Client, in In, options ..
 		id, err = e.store(ctx, c, f.queue())
 		done(err)
 	}
-	e.free()
+	e.free(c)
 	return id, f.wrap("enqueue", err)
 }
 
@@ -47,8 +49,6 @@ type enqueue struct {
 	ticket ticket
 	text   []byte // of the task
 }
-
-var enqueues = sync.Pool{New: func() any { return new(enqueue) }}
 
 func (e *enqueue) store(ctx context.Context, c *Client, queue string) (id string, err error) {
 	o, t := &e.order, &e.ticket
@@ -65,8 +65,8 @@ func (e *enqueue) store(ctx context.Context, c *Client, queue string) (id string
 	return o.outcome(t)
 }
 
-// free lets another Enqueue have it, unless its task may still be on its way.
-func (e *enqueue) free() {
+// free lets another Enqueue of the client have it, unless its task may still be on its way.
+func (e *enqueue) free(c *Client) {
 	const most = 16 << 10 // bytes
 	if e.ticket.left {
 		return
@@ -75,7 +75,7 @@ func (e *enqueue) free() {
 	if cap(e.text) > most {
 		e.text = nil
 	}
-	enqueues.Put(e)
+	c.enqueues.Put(e)
 }
 
 // outcome is what became of an order that is alone in its ticket.

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 
 	"github.com/athoune/worker-machine/internal/script"
@@ -327,7 +328,8 @@ func (l *lane) settle(ctx context.Context, try *attempts, stored script.Stored, 
 		default:
 			v := judge(err, l.client.store.cluster())
 			try.maybe = try.maybe || v == unsure
-			if v >= refused && (!try.maybe || time.Since(try.began) >= l.client.cfg.RetryFor) || l.client.isLate(try.began) {
+			over := errors.Is(err, redis.ErrClosed) || time.Since(try.began) >= l.client.cfg.RetryFor
+			if v >= refused && (!try.maybe || over) || l.client.isLate(try.began) {
 				return script.Stored{}, l.giveUp(err, v, try.maybe)
 			}
 			l.client.store.logger.Debug("enqueue goes on", zap.String("queue", l.queue), zap.Int("attempt", try.n+1), zap.Error(err))

@@ -110,8 +110,11 @@ func (s *Session) create(ctx context.Context) error {
 	began := time.Now()
 	for attempt := 0; ; attempt++ {
 		_, err := s.touch(ctx, s.client.store.scripts)
-		if err == nil || ctx.Err() != nil {
-			return err
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
 		}
 		switch v := judge(err, s.client.store.cluster()); {
 		case v == full:
@@ -127,6 +130,13 @@ func (s *Session) create(ctx context.Context) error {
 
 // ID names the reply stream and the shared values.
 func (s *Session) ID() string { return s.id }
+
+// Losses is how often Redis had lost the session's replies; it is for the packages of this module.
+func (s *Session) Losses() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.losses
+}
 
 // Outstanding is how many tasks, or items of chunks, were sent and have no outcome yet, or one that Next has not returned.
 func (s *Session) Outstanding() int {
@@ -447,11 +457,14 @@ func (s *Session) Close(ctx context.Context) error {
 func (s *Session) remove(ctx context.Context) error {
 	<-s.ended
 	err := s.cancelRest(ctx)
-	_, delErr := s.client.store.writer.TxPipelined(ctx, func(p redis.Pipeliner) error {
-		p.Del(ctx, s.keys.Reply(s.id), s.keys.Context(s.id))
-		p.ZRem(ctx, s.keys.Sessions(), s.id)
-		p.HDel(ctx, s.keys.SessionInfo(), s.id)
-		return nil
+	delErr := s.client.store.Again(ctx, closeWithin, func() error {
+		_, err := s.client.store.writer.TxPipelined(ctx, func(p redis.Pipeliner) error {
+			p.Del(ctx, s.keys.Reply(s.id), s.keys.Context(s.id))
+			p.ZRem(ctx, s.keys.Sessions(), s.id)
+			p.HDel(ctx, s.keys.SessionInfo(), s.id)
+			return nil
+		})
+		return err
 	})
 	if delErr != nil {
 		err = errors.Join(err, fmt.Errorf("stream: close session %s: %w", s.id, delErr))

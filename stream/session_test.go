@@ -189,6 +189,25 @@ func TestASessionTakesItsKeysAlong(t *testing.T) {
 	}
 }
 
+func TestASessionRemovesItsKeysInSpiteOfLostConnections(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	proxy := redistest.NewProxy(t, server)
+	session := openSession(t, newClient(t, proxy.Client(t), stream.ClientConfig{}))
+	const lost = 10
+	var cut atomic.Int64
+	proxy.CutBeforeRequest(func(request []byte) bool { return bytes.Contains(request, []byte("\ndel\r\n")) && cut.Add(1) <= lost })
+	if err := session.Close(t.Context()); err != nil {
+		t.Errorf("close: %v", err)
+	}
+	if cut.Load() <= lost {
+		t.Fatalf("%d removals were sent, want more than %d", cut.Load(), lost)
+	}
+	if keys := server.Client(t).Keys(t.Context(), "*session*").Val(); len(keys) != 0 {
+		t.Errorf("keys left: %v", keys)
+	}
+}
+
 func TestAClientThatDiedLeavesNothingBehind(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
