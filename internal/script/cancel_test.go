@@ -108,7 +108,7 @@ func callers(n int) wire.Task {
 }
 
 // wantCancelled holds that whoever waits for a removed task gets its outcome.
-func (q *queue) wantCancelled(t *testing.T, before []string, removed int) {
+func (q *queue) wantCancelled(t testing.TB, before []string, removed int) {
 	t.Helper()
 	after, _ := q.replies(t)
 	after = after[len(before):]

@@ -53,7 +53,7 @@ func (o *owner) holds(t *testing.T, want string) {
 }
 
 // epochOf makes a claim's owner.
-func epochOf(t *testing.T, c script.Claimed) script.Owner {
+func epochOf(t testing.TB, c script.Claimed) script.Owner {
 	t.Helper()
 	var epoch int64
 	for _, digit := range c.Fields["epoch"] {

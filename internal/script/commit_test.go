@@ -19,7 +19,7 @@ func (q *queue) batch(entries ...string) script.CommitBatch {
 }
 
 // fence makes the worker's lease and returns its fence.
-func (q *queue) fence(t *testing.T, worker string) string {
+func (q *queue) fence(t testing.TB, worker string) string {
 	t.Helper()
 	fence, _, err := q.beat(t, worker, time.Minute, "host")
 	if err != nil || fence == "" {
@@ -124,7 +124,7 @@ func TestCommitIsTheGate(t *testing.T) {
 	}
 }
 
-func (q *queue) mustCommit(t *testing.T, b script.CommitBatch) {
+func (q *queue) mustCommit(t testing.TB, b script.CommitBatch) {
 	t.Helper()
 	if late, err := q.Commit(t.Context(), b); err != nil || len(late) > 0 {
 		t.Fatalf("commit: late %v, %v", late, err)
@@ -299,7 +299,7 @@ func TestZombiesCannotEndWhatIsNotTheirs(t *testing.T) {
 	}
 }
 
-func (q *queue) wantRetried(t *testing.T) {
+func (q *queue) wantRetried(t testing.TB) {
 	t.Helper()
 	body, err := wire.DecodeBody(q.rdb.HGet(t.Context(), q.keys.Body(), id(0)).Val())
 	if err != nil || body.Attempt != 2 || body.LastError != "no luck" || string(body.Payload) != "p0" {
@@ -312,7 +312,7 @@ func (q *queue) wantRetried(t *testing.T) {
 	q.wantCount(t, "retried", 1)
 }
 
-func (q *queue) wantBuried(t *testing.T) {
+func (q *queue) wantBuried(t testing.TB) {
 	t.Helper()
 	letters := q.rdb.XRange(t.Context(), q.keys.Dead(), "-", "+").Val()
 	if len(letters) != 1 || letters[0].Values["reason"] != "failed" {

@@ -13,7 +13,7 @@ import (
 )
 
 // delay stores a task that is due at a time of the Redis clock, in milliseconds.
-func (q *queue) delay(t *testing.T, task wire.Task, at int64) {
+func (q *queue) delay(t testing.TB, task wire.Task, at int64) {
 	t.Helper()
 	task.Promoted = true
 	one := laneTask(task)
@@ -26,7 +26,7 @@ func (q *queue) delay(t *testing.T, task wire.Task, at int64) {
 }
 
 // stored is every task of the stream, in order.
-func (q *queue) stored(t *testing.T) (tasks []wire.Task, entries []string) {
+func (q *queue) stored(t testing.TB) (tasks []wire.Task, entries []string) {
 	t.Helper()
 	rows, err := q.rdb.Do(t.Context(), "xrange", q.keys.Tasks(), "-", "+").Slice()
 	if err != nil {

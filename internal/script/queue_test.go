@@ -55,7 +55,7 @@ func (q *queue) lane(tasks ...script.LaneTask) script.Lane {
 	return script.Lane{Keys: q.keys, ID: "lane", First: q.next, TTL: time.Minute, Tasks: tasks}
 }
 
-func (q *queue) enqueue(t *testing.T, tasks ...script.LaneTask) (script.Stored, error) {
+func (q *queue) enqueue(t testing.TB, tasks ...script.LaneTask) (script.Stored, error) {
 	t.Helper()
 	call := q.lane(tasks...)
 	return q.Enqueue(t.Context(), &call)
@@ -70,7 +70,7 @@ func placesOf(stored script.Stored, n int) []script.Place {
 	return places
 }
 
-func (q *queue) do(t *testing.T, args ...any) any {
+func (q *queue) do(t testing.TB, args ...any) any {
 	t.Helper()
 	answer, err := q.rdb.Do(t.Context(), args...).Result()
 	if err != nil && !errors.Is(err, redis.Nil) {
@@ -80,7 +80,7 @@ func (q *queue) do(t *testing.T, args ...any) any {
 }
 
 // store enqueues tasks and returns their entries.
-func (q *queue) store(t *testing.T, tasks ...wire.Task) []string {
+func (q *queue) store(t testing.TB, tasks ...wire.Task) []string {
 	t.Helper()
 	var lane []script.LaneTask
 	for _, task := range tasks {
@@ -99,7 +99,7 @@ func (q *queue) store(t *testing.T, tasks ...wire.Task) []string {
 }
 
 // deliver hands at most n new entries to a consumer.
-func (q *queue) deliver(t *testing.T, consumer string, n int64) []string {
+func (q *queue) deliver(t testing.TB, consumer string, n int64) []string {
 	t.Helper()
 	streams, err := q.rdb.XReadGroup(t.Context(), &redis.XReadGroupArgs{
 		Group: group, Consumer: consumer, Streams: []string{q.keys.Tasks(), ">"}, Count: n, Block: -1,
@@ -117,7 +117,7 @@ func (q *queue) deliver(t *testing.T, consumer string, n int64) []string {
 }
 
 // running stores n tasks and delivers them to a consumer.
-func (q *queue) running(t *testing.T, consumer string, n int) []string {
+func (q *queue) running(t testing.TB, consumer string, n int) []string {
 	t.Helper()
 	tasks := make([]wire.Task, n)
 	for i := range tasks {
@@ -132,7 +132,7 @@ func (q *queue) running(t *testing.T, consumer string, n int) []string {
 }
 
 // owner is the consumer of an entry, "" when nobody has it.
-func (q *queue) owner(t *testing.T, entry string) string {
+func (q *queue) owner(t testing.TB, entry string) string {
 	t.Helper()
 	rows, err := q.rdb.XPendingExt(t.Context(), &redis.XPendingExtArgs{Stream: q.keys.Tasks(), Group: group, Start: entry, End: entry, Count: 1}).Result()
 	if err != nil {
@@ -144,7 +144,7 @@ func (q *queue) owner(t *testing.T, entry string) string {
 	return rows[0].Consumer
 }
 
-func (q *queue) consumers(t *testing.T) []string {
+func (q *queue) consumers(t testing.TB) []string {
 	t.Helper()
 	rows, err := q.rdb.XInfoConsumers(t.Context(), q.keys.Tasks(), group).Result()
 	if err != nil {
@@ -157,7 +157,7 @@ func (q *queue) consumers(t *testing.T) []string {
 	return names
 }
 
-func (q *queue) count(t *testing.T, name string) int {
+func (q *queue) count(t testing.TB, name string) int {
 	t.Helper()
 	n, err := q.rdb.HGet(t.Context(), q.keys.Counts(), name).Int()
 	if err != nil && !errors.Is(err, redis.Nil) {
@@ -166,14 +166,14 @@ func (q *queue) count(t *testing.T, name string) int {
 	return n
 }
 
-func (q *queue) wantCount(t *testing.T, name string, want int) {
+func (q *queue) wantCount(t testing.TB, name string, want int) {
 	t.Helper()
 	if got := q.count(t, name); got != want {
 		t.Errorf("count %q: got %d, want %d", name, got, want)
 	}
 }
 
-func (q *queue) length(t *testing.T, key string) int {
+func (q *queue) length(t testing.TB, key string) int {
 	t.Helper()
 	n, err := q.rdb.XLen(t.Context(), key).Result()
 	if err != nil {
@@ -182,7 +182,7 @@ func (q *queue) length(t *testing.T, key string) int {
 	return int(n)
 }
 
-func (q *queue) wantStored(t *testing.T, want int) {
+func (q *queue) wantStored(t testing.TB, want int) {
 	t.Helper()
 	if got := q.length(t, q.keys.Tasks()); got != want {
 		t.Errorf("entries in tasks: got %d, want %d", got, want)
@@ -190,7 +190,7 @@ func (q *queue) wantStored(t *testing.T, want int) {
 }
 
 // openReply makes a reply stream, as a session does.
-func (q *queue) openReply(t *testing.T) {
+func (q *queue) openReply(t testing.TB) {
 	t.Helper()
 	if _, err := q.Session(t.Context(), script.SessionKeys{Keys: q.keys, ID: replyID, Lane: "lane"}, time.Minute); err != nil {
 		t.Fatal(err)
@@ -198,7 +198,7 @@ func (q *queue) openReply(t *testing.T) {
 }
 
 // replies is all that lies in the reply stream, "<task ID>=<text>" for each, and how many entries hold it.
-func (q *queue) replies(t *testing.T) (texts []string, entries int) {
+func (q *queue) replies(t testing.TB) (texts []string, entries int) {
 	t.Helper()
 	streams, err := q.rdb.Do(t.Context(), "xrange", q.keys.Reply(replyID), "-", "+").Slice()
 	if err != nil {
@@ -214,7 +214,7 @@ func (q *queue) replies(t *testing.T) (texts []string, entries int) {
 }
 
 // listen returns what is published on the control channel from now on.
-func (q *queue) listen(t *testing.T) func() string {
+func (q *queue) listen(t testing.TB) func() string {
 	t.Helper()
 	pubsub := q.rdb.Subscribe(t.Context(), q.keys.Control())
 	t.Cleanup(func() { _ = pubsub.Close() })
@@ -233,7 +233,7 @@ func (q *queue) listen(t *testing.T) func() string {
 }
 
 // dump is everything in Redis, for tests that nothing may change; TTLs and volatile parts are left out.
-func (q *queue) dump(t *testing.T) string {
+func (q *queue) dump(t testing.TB) string {
 	t.Helper()
 	keys, err := q.rdb.Keys(t.Context(), "*").Result()
 	if err != nil {
@@ -273,7 +273,7 @@ func result(text string) string {
 }
 
 // beat is a heartbeat for this queue alone.
-func (q *queue) beat(t *testing.T, worker string, ttl time.Duration, value string) (fence string, renewed bool, err error) {
+func (q *queue) beat(t testing.TB, worker string, ttl time.Duration, value string) (fence string, renewed bool, err error) {
 	t.Helper()
 	leases, err := q.Heartbeat(t.Context(), []wire.Keys{q.keys}, worker, ttl, value)
 	if err != nil {

@@ -1,6 +1,7 @@
 package script
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/athoune/worker-machine/internal/wire"
@@ -67,7 +68,7 @@ func (r *Runner) Reclaim(ctx context.Context, from ReclaimFrom) (Reclaimed, erro
 // Ghosts takes over entries of one page of the stream that were delivered but are in no pending list. It starts at a cursor, "-" for
 // the beginning, and says where to go on: "" at the end.
 func (r *Runner) Ghosts(ctx context.Context, keys wire.Keys, group, me string, page Page) (entries []Entry, next string, err error) {
-	answer, err := r.run(ctx, ghostsScript, []string{keys.Tasks(), keys.Crashes(), keys.Counts()}, []any{group, me, page.Start, page.Limit})
+	answer, err := r.run(ctx, ghostsScript, []string{keys.Tasks(), keys.Crashes(), keys.Counts()}, []any{group, me, page.Start, page.Limit, cmp.Or(page.Want, page.Limit)})
 	if err != nil {
 		return nil, "", err
 	}
@@ -85,7 +86,8 @@ func (r *Runner) Ghosts(ctx context.Context, keys wire.Keys, group, me string, p
 type Page struct {
 	Start string // "-" is the beginning
 	End   string // where a walk has one
-	Limit int
+	Limit int    // of the entries looked at
+	Want  int    // of those taken; 0 for all
 }
 
 // MarkAlone notes that a suspect, an entry that was in flight in two crashes, starts with nothing beside it. It notes nothing of an entry

@@ -9,7 +9,7 @@ import (
 	"github.com/athoune/worker-machine/internal/wire"
 )
 
-func (q *queue) reclaim(t *testing.T, mode script.ReclaimMode, limit int) script.Reclaimed {
+func (q *queue) reclaim(t testing.TB, mode script.ReclaimMode, limit int) script.Reclaimed {
 	t.Helper()
 	dead := "dead"
 	if mode == script.ByRelease {
@@ -204,6 +204,31 @@ func TestGhostsAreFoundPageByPage(t *testing.T) {
 	q.wantCount(t, "ghosts", 6)
 	if again, next, err := q.Ghosts(t.Context(), q.keys, group, "me", script.Page{Start: "-", Limit: 100}); err != nil || len(again) != 0 || next != "" {
 		t.Errorf("again: got %v, %q, %v, want none", again, next, err)
+	}
+}
+
+func TestGhostsAreTakenAsFarAsTheyAreWanted(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	entries := q.running(t, "gone", 5)
+	q.do(t, "xclaim", q.keys.Tasks(), group, "alive", 0, entries[0])
+	q.do(t, "xgroup", "delconsumer", q.keys.Tasks(), group, "gone")
+	start := "-"
+	for _, want := range [][]string{entries[1:3], entries[3:5], nil} {
+		got, next, err := q.Ghosts(t.Context(), q.keys, group, "me", script.Page{Start: start, Limit: 100, Want: 2})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var found []string
+		for _, entry := range got {
+			found = append(found, entry.ID)
+		}
+		if !slices.Equal(found, want) {
+			t.Errorf("from %s: found %v, want %v", start, found, want)
+		}
+		if start = next; next == "" {
+			start = "-"
+		}
 	}
 }
 

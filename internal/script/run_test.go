@@ -35,7 +35,7 @@ func newRun(t *testing.T, fields ...any) *run {
 	return r
 }
 
-func (r *run) open(t *testing.T, fields ...any) (script.RunStored, error) {
+func (r *run) open(t testing.TB, fields ...any) (script.RunStored, error) {
 	t.Helper()
 	return r.OpenRun(t.Context(), &script.RunOpening{
 		Keys: r.k, TTL: time.Minute, Tend: []byte("tend"), Reducers: [][]byte{[]byte("r0"), []byte("r1")},
@@ -43,7 +43,7 @@ func (r *run) open(t *testing.T, fields ...any) (script.RunStored, error) {
 	})
 }
 
-func (r *run) feed(t *testing.T, first int, done bool, tasks ...string) (string, int, error) {
+func (r *run) feed(t testing.TB, first int, done bool, tasks ...string) (string, int, error) {
 	t.Helper()
 	f := script.RunFeed{Keys: r.k, First: first, Inputs: 10 * (first + len(tasks)), Digest: fmt.Sprint("d", first+len(tasks)), Bytes: 7, Close: done}
 	for _, task := range tasks {
@@ -53,7 +53,7 @@ func (r *run) feed(t *testing.T, first int, done bool, tasks ...string) (string,
 }
 
 // fed stores map tasks and closes the run.
-func (r *run) fed(t *testing.T, tasks ...string) {
+func (r *run) fed(t testing.TB, tasks ...string) {
 	t.Helper()
 	if state, splits, err := r.feed(t, 0, true, tasks...); err != nil || state != script.RunMapping || splits != len(tasks) {
 		t.Fatalf("feed: %s, %d, %v", state, splits, err)
@@ -64,7 +64,7 @@ func (r *run) execution(phase script.Phase, number int, id string) *script.Execu
 	return &script.Execution{Keys: r.k, Phase: phase, Number: number, ID: id, Task: "task" + id, Entry: "1-1", Worker: "w-" + id}
 }
 
-func (r *run) begin(t *testing.T, e *script.Execution) string {
+func (r *run) begin(t testing.TB, e *script.Execution) string {
 	t.Helper()
 	verdict, _, err := r.BeginRun(t.Context(), e)
 	if err != nil {
@@ -73,7 +73,7 @@ func (r *run) begin(t *testing.T, e *script.Execution) string {
 	return verdict
 }
 
-func (r *run) finish(t *testing.T, e *script.Execution) (string, bool) {
+func (r *run) finish(t testing.TB, e *script.Execution) (string, bool) {
 	t.Helper()
 	verdict, complete, err := r.FinishRun(t.Context(), e, script.Finished{Manifest: []byte{1, 2}, Took: time.Second, Bytes: 5, Pairs: 3})
 	if err != nil {
@@ -82,7 +82,7 @@ func (r *run) finish(t *testing.T, e *script.Execution) (string, bool) {
 	return verdict, complete
 }
 
-func (r *run) fail(t *testing.T, phase script.Phase, number int, reason string) (string, bool) {
+func (r *run) fail(t testing.TB, phase script.Phase, number int, reason string) (string, bool) {
 	t.Helper()
 	verdict, complete, err := r.FailRun(t.Context(), &script.RunFailure{Keys: r.k, Phase: phase, Number: number, Text: "why", Reason: reason})
 	if err != nil {
@@ -91,7 +91,7 @@ func (r *run) fail(t *testing.T, phase script.Phase, number int, reason string) 
 	return verdict, complete
 }
 
-func (r *run) advance(t *testing.T) script.RunState {
+func (r *run) advance(t testing.TB) script.RunState {
 	t.Helper()
 	state, err := r.AdvanceRun(t.Context(), r.k, false)
 	if err != nil {
@@ -100,13 +100,13 @@ func (r *run) advance(t *testing.T) script.RunState {
 	return state
 }
 
-func (r *run) field(t *testing.T, name string) string {
+func (r *run) field(t testing.TB, name string) string {
 	t.Helper()
 	return r.rdb.HGet(t.Context(), r.k.Hash(), name).Val()
 }
 
 // wantTTLs holds that every key of the run expires.
-func (r *run) wantTTLs(t *testing.T) {
+func (r *run) wantTTLs(t testing.TB) {
 	t.Helper()
 	for _, key := range r.rdb.Keys(t.Context(), "*").Val() {
 		if strings.Contains(key, "run") || strings.Contains(key, "reply") || strings.Contains(key, "/") {
@@ -134,7 +134,7 @@ func TestLifeOfARun(t *testing.T) {
 	}
 }
 
-func (r *run) live(t *testing.T) {
+func (r *run) live(t testing.TB) {
 	t.Helper()
 	if again, err := r.open(t); err != nil || again.State != script.RunOpen {
 		t.Errorf("open again: %+v, %v", again, err)
@@ -228,7 +228,7 @@ func (r *run) live(t *testing.T) {
 }
 
 // wantGone holds that every call finds the run gone, and leaves no key of it.
-func (r *run) wantGone(t *testing.T) {
+func (r *run) wantGone(t testing.TB) {
 	t.Helper()
 	e := r.execution(script.Maps, 0, "a")
 	if state, _, err := r.feed(t, 0, true, "m0"); err != nil || state != script.RunGone {

@@ -31,7 +31,7 @@ func TestLifeOfTasksOnEveryServer(t *testing.T) {
 }
 
 // live takes tasks through all that may happen to them.
-func (q *queue) live(t *testing.T, between func()) {
+func (q *queue) live(t testing.TB, between func()) {
 	t.Helper()
 	must := func(what string, err error) {
 		t.Helper()
@@ -226,7 +226,7 @@ func TestKeysOfAWrongTypeLeaveNothingHalfDone(t *testing.T) {
 }
 
 // wantCompleted holds that an action did what it is for.
-func (q *queue) wantCompleted(t *testing.T, action string) {
+func (q *queue) wantCompleted(t testing.TB, action string) {
 	t.Helper()
 	gone := map[string]int{"enqueue": 5, "commit": 0, "retry": 2, "bury": 2, "scatter": 3, "promote": 4, "replay": 4, "cancel": 3}
 	if q.rdb.Type(t.Context(), q.keys.Tasks()).Val() == "stream" {

@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/athoune/worker-machine/internal/mutant"
 )
 
 //go:embed lua/*.lua
@@ -56,7 +58,7 @@ func load(name string) *lua {
 	if err != nil {
 		panic(err)
 	}
-	text := string(data)
+	text := mutant.Script(name, string(data))
 	first, rest, _ := strings.Cut(text, "\n")
 	if !strings.HasPrefix(first, "#!lua") {
 		panic("script: " + name + ".lua does not start with #!lua")

@@ -41,7 +41,7 @@ func places(from, to int) []int {
 }
 
 // left is the IDs of all that lies in the queue.
-func (q *queue) left(t *testing.T) []string {
+func (q *queue) left(t testing.TB) []string {
 	t.Helper()
 	entries, err := q.rdb.XRange(t.Context(), q.keys.Tasks(), "-", "+").Result()
 	if err != nil {
@@ -55,7 +55,7 @@ func (q *queue) left(t *testing.T) []string {
 }
 
 // trims is how often the server was asked to trim a stream.
-func (q *queue) trims(t *testing.T) int {
+func (q *queue) trims(t testing.TB) int {
 	t.Helper()
 	_, rest, _ := strings.Cut(q.rdb.Info(t.Context(), "commandstats").Val(), "cmdstat_xtrim:calls=")
 	calls, _, _ := strings.Cut(rest, ",")

@@ -3,6 +3,10 @@
 -- KEYS tasks due body counts cancels control crashes chunks
 -- ARGV group, prefix of the queue's uniqueness locks, prefix of its reply streams, then per task: id, entry ('' when not known)
 -- returns how many were removed here
+assert(#ARGV >= 3 and #ARGV % 2 == 1, 'cancel: malformed arguments')
+redis.call('ZCARD', KEYS[2]) -- reads BEFORE the first write: a key of a wrong type must fail the call while nothing of it is done
+redis.call('HLEN', KEYS[3])
+redis.call('ZCARD', KEYS[5])
 local removed = 0
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
@@ -31,7 +35,7 @@ end
 for i = 4, #ARGV, 2 do
   local id, entry = ARGV[i], ARGV[i + 1]
   local stored = {}
-  if entry ~= '' then stored = redis.call('XRANGE', KEYS[1], entry, entry) end
+  if string.find(entry, '^%d+%-%d+$') then stored = redis.pcall('XRANGE', KEYS[1], entry, entry) end -- an error: its place is not known
   local body = redis.call('HGET', KEYS[3], id)
   if redis.call('ZREM', KEYS[2], id) == 1 then
     local header = string.match(body or '', '^v%d+ ([^\n]*)')

@@ -5,6 +5,8 @@
 -- returns 1 saved, 0 taken over, 2 it is not there and was only to be renewed
 -- A key that is gone was lost with the data of Redis, and is written anew; whoever was taken over, or has ended the batch, is noted in cancels.
 -- An owner of a lower epoch can only be there after such a loss. A save whose seq is not above the one there is an earlier one that arrives late.
+assert(#ARGV >= 5 and #ARGV < 7000 and #ARGV % 2 == 1 and tonumber(ARGV[2]) and tonumber(ARGV[3]) and #ARGV[4] < 16 and string.find(ARGV[4], '^%d+$'),
+  'checkpoint: malformed arguments')
 local held = redis.call('HMGET', KEYS[1], 'owner', 'epoch', 'seq')
 if redis.call('ZSCORE', KEYS[2], ARGV[1]) then return 0 end
 if redis.call('ZSCORE', KEYS[2], ARGV[1] .. '+') then return 1 end

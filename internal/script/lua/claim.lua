@@ -6,6 +6,7 @@
 -- status: 'OK'; 'OTHER' it is of another function or kind, or of a newer version; 'TAKEN' a call that arrives late: somebody has come after it
 -- The epoch is the time it was claimed, and above the one before: also above those of a checkpoint that Redis has lost since.
 -- The owner before is noted as taken over BEFORE it is replaced: it may come back when the batch has ended and the key is gone.
+assert(#ARGV == 8 and #ARGV[5] < 16 and string.find(ARGV[5], '^%d+$'), 'claim: malformed arguments')
 local time = redis.call('TIME')
 local now = string.format('%.0f', tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000))
 local held = redis.call('HMGET', KEYS[1], 'owner', 'epoch', 'sessions', 'function', 'kind', 'v')
@@ -23,9 +24,9 @@ if held[1] and (held[4] ~= ARGV[3] or held[5] ~= ARGV[4] or held[6] ~= ARGV[6]) 
 if held[1] ~= ARGV[1] then
   local epoch, sessions = tonumber(now), ARGV[2]
   if held[1] then
-    redis.call('ZADD', KEYS[2], now, held[1])
     epoch = math.max(epoch, tonumber(held[2]) + 1)
     sessions = held[3] .. ' ' .. sessions
+    redis.call('ZADD', KEYS[2], now, held[1])
   end
   redis.call('HSET', KEYS[1], 'v', ARGV[6], 'owner', ARGV[1], 'epoch', string.format('%.0f', epoch), 'seq', '0', 'sessions', sessions,
     'function', ARGV[3], 'kind', ARGV[4])

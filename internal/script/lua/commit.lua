@@ -11,7 +11,14 @@
 -- before it either, pending or not, one XTRIM up to its end removes these entries and no other, for less than half of what XDEL takes.
 -- PCALL AFTER the gate: a key of a wrong type must not take the other outcomes with it.
 local group, fence, counter, n, m = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
+local told = 5 + (n or 0) + 2 * (m or 0)
+assert(n and m and n >= 1 and m >= 0 and n % 1 == 0 and told <= #ARGV and (#ARGV - told) % 4 == 0, 'commit: malformed arguments')
 local fenced = fence ~= '' and string.sub(redis.call('GET', KEYS[2]) or '', 1, #fence + 1) == fence .. ' '
+if fenced then
+  local all = 0
+  for i = 6 + n, told, 2 do all = all + assert(tonumber(ARGV[i]), 'commit: malformed stretch') end
+  assert(all == n or m == 0, 'commit: malformed stretches')
+end
 local acked = fenced and redis.call('XACK', KEYS[1], group, unpack(ARGV, 6, 5 + n)) or -1
 local won, late = nil, {}
 
@@ -31,6 +38,13 @@ if acked == n then
   end
 else
   won = {}
+  -- One after the other is removed here, and none may fail half way. XACK of many has looked at all before it began, not as closely.
+  for i = 6, 5 + n do
+    if not string.find(ARGV[i], '^%d+%-%d+$') then
+      assert(acked >= 0, 'commit: malformed entry')
+      ARGV[i] = '0-0'
+    end
+  end
   for i = 1, n do
     local a = acked < 0 and redis.call('XACK', KEYS[1], group, ARGV[5 + i]) or 0
     won[i] = a + redis.call('XDEL', KEYS[1], ARGV[5 + i]) > 0
@@ -44,11 +58,10 @@ local count = n - #late
 if count == 0 then return late end
 
 local replies, order = {}, {}
-local told = 5 + n + 2 * m
 for i = 1, (#ARGV - told) / 4 do
   if not won or won[i] then
     local at = told + 1 + (i - 1) * 4
-    local reply, lock = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
+    local reply, lock = tonumber(ARGV[at + 2]) or 0, tonumber(ARGV[at + 3]) or 0
     if reply > 0 then
       local fields = replies[reply]
       if not fields then

@@ -3,6 +3,7 @@
 -- KEYS batch cancels batches
 -- ARGV owner epoch name mark ('+' by the owner itself; '' by somebody else: the owner is then told that it was taken over)
 -- returns 1 removed, or was not there any more; 0 another process has taken the batch over
+assert(#ARGV == 4 and tonumber(ARGV[2]), 'discard: malformed arguments')
 local held = redis.call('HMGET', KEYS[1], 'owner', 'epoch')
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)

@@ -8,6 +8,7 @@
 -- returns otherwise status ('OK', 'GAP'), the lane's value, then per task: '<entry>' stored, '@' delayed, '=<id>' duplicate of, '' stored by an earlier try and not there any more, or delayed, '!' queue full
 -- The lane's value is '<last number>' and, for the last call, ' e<first entry>+<last entry>' and ' <number>:<id>' for each duplicate: a retry gets the same answers.
 local call, key, ttl = redis.call, KEYS[1], ARGV[3]
+assert(#ARGV > 4 and (ttl == '' or #ttl < 16 and string.find(ttl, '^[1-9]%d*$')), 'enqueue: malformed arguments')
 local lane = call('GET', KEYS[2]) or '0'
 local n = #ARGV - 4
 local low, high
@@ -69,10 +70,11 @@ if ARGV[4] ~= '' then
   now = tonumber(time[1]) * 1000 + tonumber(time[2]) / 1000
 end
 local dups, stored, earliest = '', 0, nil
+local locked, delayed = {}, {}
 low, high = nil, nil
 if skip > 0 then dups = string.match(lane, '^%d+(.*)$') end
 
--- keep makes the reply stream of a task whose outcome is kept BEFORE anybody can run it. PCALL: whatever lies there must not fail the call.
+-- keep makes the reply stream of a task whose outcome is kept BEFORE anybody runs it. PCALL: whatever lies there must not fail the call.
 local function keep(option, due)
   local reply, hold = string.match(option or '', 'k(%d+):(%d+)')
   if not reply then return end
@@ -94,7 +96,7 @@ for i = skip + 1, n do
     local id = string.sub(task, 1, 26)
     if lock then
       lock = tonumber(lock)
-      if not call('SET', KEYS[lock], id, 'NX', 'PX', hold) then holder = call('GET', KEYS[lock]) end
+      if call('SET', KEYS[lock], id, 'NX', 'PX', hold) then locked[#locked + 1] = lock else holder = call('GET', KEYS[lock]) end
     end
     local after, at = string.match(option, 'd(%d+)'), string.match(option, 'a(%d+)')
     if after then due = now + tonumber(after) elseif at then due = tonumber(at) end
@@ -108,12 +110,22 @@ for i = skip + 1, n do
     local id = string.sub(task, 1, 26)
     call('HSET', KEYS[5], id, 'v1 ' .. task)
     call('ZADD', KEYS[4], string.format('%.3f', due), id)
+    delayed[#delayed + 1] = id
     if not earliest or due < earliest then earliest = due end
     answer[2 + i] = '@'
     stored = stored + 1
   else
+    local entry = redis.pcall('XADD', key, '*', 'v1', task)
+    if type(entry) ~= 'string' then -- a stream at its last ID takes none: nothing of the call is kept
+      for _, done in ipairs(locked) do call('DEL', KEYS[done]) end
+      for _, id in ipairs(delayed) do
+        call('HDEL', KEYS[5], id)
+        call('ZREM', KEYS[4], id)
+      end
+      return entry
+    end
     keep(option)
-    answer[2 + i] = call('XADD', key, '*', 'v1', task)
+    answer[2 + i] = entry
     stored = stored + 1
     high = answer[2 + i]
     low = low or high

@@ -4,6 +4,7 @@
 -- ARGV ttl value
 -- returns per lease: 1 renewed or 0 it was gone and is made again, then its fence, a new one each time it is made ('' when the key holds something else); at last the time of Redis, microseconds
 -- PEXPIRE BEFORE SET: it works when memory is full, SET does not.
+assert(#ARGV == 2 and #ARGV[1] < 16 and string.find(ARGV[1], '^[1-9]%d*$'), 'heartbeat: malformed arguments')
 local answer, time = {}, redis.call('TIME')
 for i = 1, #KEYS do
   local renewed = redis.call('PEXPIRE', KEYS[i], ARGV[1])

@@ -5,9 +5,9 @@
 -- returns how many are left (-1: it is alive), how many were gone from the stream, then per entry: the entry, crashes, 1 when it crashed alone
 local group, me, dead, mode = ARGV[1], ARGV[2], ARGV[3], ARGV[5]
 if mode == 'lease' and redis.call('EXISTS', KEYS[2]) == 1 then return {-1, 0} end
+local pending = redis.call('XPENDING', KEYS[1], group, '-', '+', ARGV[4], dead) -- BEFORE the first write
 if mode == 'presence' then redis.call('DEL', KEYS[2]) end
 
-local pending = redis.call('XPENDING', KEYS[1], group, '-', '+', ARGV[4], dead)
 local answer, ids = {0, 0}, {}
 for i, row in ipairs(pending) do ids[i] = row[1] end
 if #ids > 0 then

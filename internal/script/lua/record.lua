@@ -4,6 +4,13 @@
 -- ARGV group, then per queue: how many fields, then field and number of each
 -- returns how many queues were recorded: one with a key of a wrong type is left out
 -- The minutes are those of Redis. A call must not be repeated: it would count twice.
+local counted = 2
+for _ = 1, #KEYS, 5 do
+  local fields = tonumber(ARGV[counted])
+  assert(fields and fields >= 0 and fields % 1 == 0, 'record: malformed arguments')
+  counted = counted + 1 + 2 * fields
+end
+assert(counted == #ARGV + 1, 'record: malformed arguments') -- BEFORE the loops that the numbers are for: nothing can end a script that has written
 local most, kept = 600, 1440 -- fields of a minute, minutes
 local time = redis.call('TIME')
 local minute = math.floor(tonumber(time[1]) / 60) * 60000
@@ -14,13 +21,13 @@ local function fullness(i)
   local running = pending['err'] and 0 or pending[1]
   local entries, delayed, stored = redis.pcall('XLEN', KEYS[i + 2]), redis.pcall('ZCARD', KEYS[i + 3]), redis.pcall('HMGET', KEYS[i + 4], 'enqueued')
   if type(entries) ~= 'number' or type(delayed) ~= 'number' or stored['err'] then return end
-  return {math.max(entries - running, 0), running, delayed, stored[1] or '0'}
+  return {math.max(entries - running, 0), running, delayed, tonumber(stored[1] or '0') and stored[1] or '0'}
 end
 
 -- turn ends the minute that is there, if it is over, and returns which one goes on and how many were stored before it.
 local function turn(i)
   local held = redis.call('HMGET', KEYS[i], 'minute', 'from', 'enqueued')
-  if not held[1] then return minute, '0' end
+  if not tonumber(held[1]) then return minute, '0' end
   if tonumber(held[1]) >= minute then return tonumber(held[1]), held[2] end
   redis.pcall('XADD', KEYS[i + 1], 'MAXLEN', kept, held[1] .. '-0', 'v1', table.concat(redis.call('HGETALL', KEYS[i]), ' '))
   redis.call('DEL', KEYS[i])
@@ -33,7 +40,7 @@ for i = 1, #KEYS, 5 do
   local room = redis.pcall('HLEN', KEYS[i])
   if full and type(room) == 'number' then
     local present, from = turn(i)
-    if tonumber(from or 0) > tonumber(full[4]) then from = '0' end
+    if (tonumber(from) or 0) > tonumber(full[4]) then from = '0' end
     redis.call('HSET', KEYS[i], 'minute', string.format('%.0f', present), 'from', from or '0',
       'waiting', full[1], 'running', full[2], 'delayed', full[3], 'enqueued', full[4])
     for f = at + 1, at + 2 * tonumber(ARGV[at]), 2 do

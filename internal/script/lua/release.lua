@@ -3,6 +3,7 @@
 -- KEYS tasks control
 -- ARGV group consumer, then entry ids
 -- returns how many were handed back; what is with another worker by now stays there
+for i = 3, #ARGV do assert(string.find(ARGV[i], '^%d+%-%d+$'), 'release: malformed entry') end
 local handed = 0
 for i = 3, #ARGV do
   local pending = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[i], ARGV[i], 1)

@@ -5,6 +5,7 @@
 -- returns after 'each' per task: how many it stood for (a chunk is many), 0 when it is not there, -1 when a worker has it; fewer answers than tasks where these are large: call again for the rest
 -- returns after 'page': how many were looked at, removed, the last entry looked at ('' when there was none)
 -- A page goes from its start, the newest, back to its end: away from where workers take theirs.
+assert(#ARGV >= 5 and (ARGV[5] == 'page' and #ARGV == 8 and string.find(ARGV[8], '^%d+$') or ARGV[5] == 'each' and #ARGV % 2 == 1), 'remove: malformed arguments')
 local group, message, removed = ARGV[1], ARGV[4], 0
 
 -- finish releases the uniqueness lock of a task that is removed, and tells whoever waits for its outcome.
@@ -65,12 +66,13 @@ if ARGV[5] == 'page' then
   end
   answer = {looked, removed, last}
 else
+  redis.call('ZCARD', KEYS[2])
   redis.call('HLEN', KEYS[3]) -- BEFORE the first write: a key of a wrong type must fail the call while nothing of it is done
   for i = 6, #ARGV, 2 do
     local id, entry, result = ARGV[i], ARGV[i + 1], 0
     if bytes >= most then break end
     local stored = {}
-    if entry ~= '' then stored = redis.call('XRANGE', KEYS[1], entry, entry) end
+    if string.find(entry, '^%d+%-%d+$') then stored = redis.pcall('XRANGE', KEYS[1], entry, entry) end -- an error: it is not there
     if redis.call('ZREM', KEYS[2], id) == 1 then
       local body = redis.call('HGET', KEYS[3], id) or ''
       bytes = bytes + #body

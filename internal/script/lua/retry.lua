@@ -3,6 +3,7 @@
 -- KEYS tasks due body counts crashes control [reply]
 -- ARGV group consumer entry id body delay counter
 -- returns 1 moved, 0 done elsewhere or not ours any more
+assert(#ARGV == 7 and string.find(ARGV[3], '^%d+%-%d+$') and string.find(ARGV[6], '^%-?%d+$'), 'retry: malformed arguments')
 local pending = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[3], ARGV[3], 1)
 if #pending > 0 and pending[1][2] ~= ARGV[2] then return 0 end
 -- Reads BEFORE the gate: a key of a wrong type must not cost the task.

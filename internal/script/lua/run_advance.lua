@@ -3,6 +3,7 @@
 -- KEYS run reducers tasks running took events counts
 -- ARGV '1' by the task that tends it or '', ms without tending after which it is tended again
 -- returns 'gone', or state, reason, partitions, ms since the state changed, ms since its keys were renewed, their ttl, ms that results are kept, 1 when slow tasks get a copy
+assert(#ARGV == 2 and tonumber(ARGV[2]), 'run_advance: malformed arguments')
 local run = redis.call('HMGET', KEYS[1], 'state', 'splits', 'partitions', 'maps', 'reduces', 'failed', 'tolerate', 'share', 'deadline', 'tended', 'tend',
   'reason', 'renewed', 'ttl', 'keep', 'speculate', 'changed', 'made', 'tidy')
 if not run[1] then return {'gone'} end
@@ -15,12 +16,16 @@ redis.call('LLEN', KEYS[2]) -- reads BEFORE the first write
 redis.call('XLEN', KEYS[3])
 redis.call('XLEN', KEYS[6])
 
+for _, i in ipairs({2, 3, 10, 13, 14}) do assert(tonumber(run[i]), 'run_advance: the record of the run is damaged') end
+for _, i in ipairs({4, 5, 6, 7, 8, 9, 15, 16}) do assert(tonumber(run[i] or '0'), 'run_advance: the record of the run is damaged') end
+assert(changed, 'run_advance: the record of the run is damaged')
+
 -- enter changes the state.
 local function enter(next, why)
   state, reason, changed = next, why, now
   redis.call('HSET', KEYS[1], 'state', next, 'reason', why, 'changed', stamp)
   if next == 'reducing' then redis.call('HSET', KEYS[1], 'mapped', stamp) else redis.call('HSET', KEYS[1], 'ended', stamp) end
-  redis.call('XADD', KEYS[6], '*', 'state', next)
+  redis.pcall('XADD', KEYS[6], '*', 'state', next)
 end
 
 if state ~= 'failed' and state ~= 'done' and run[9] and now > tonumber(run[9]) then
@@ -43,7 +48,7 @@ end
 if ARGV[1] == '1' then
   redis.call('HSET', KEYS[1], 'tended', stamp)
 elseif now - tonumber(run[10]) > tonumber(ARGV[2]) and not run[19] then
-  redis.call('HSET', KEYS[1], 'tended', stamp)
-  redis.call('XADD', KEYS[3], '*', 'v1', run[11])
+  local added = redis.pcall('XADD', KEYS[3], '*', 'v1', run[11]) -- an error: the stream takes no entry; the next one tries again
+  if type(added) == 'string' then redis.call('HSET', KEYS[1], 'tended', stamp) end
 end
 return {state, reason, partitions, now - changed, now - tonumber(run[13]), tonumber(run[14]), tonumber(run[15] or '0'), tonumber(run[16] or '0')}

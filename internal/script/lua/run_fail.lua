@@ -3,6 +3,7 @@
 -- KEYS run decided running errors events
 -- ARGV 'maps' or 'reduces' or '' for no task, number, the failure as text, '' for a task that failed or the reason why the run ends
 -- returns 'gone', 'decided' (that task was, and nothing is changed) or the state, then 1 when all tasks of the phase are decided
+assert(#ARGV == 4 and (ARGV[1] == '' or ARGV[1] == 'maps' or ARGV[1] == 'reduces'), 'run_fail: malformed arguments')
 local phase, number, reason = ARGV[1], ARGV[2], ARGV[4]
 local run = redis.call('HMGET', KEYS[1], 'state', 'splits', 'partitions', 'failed', 'tolerate', 'share', phase)
 if not run[1] then return {'gone', 0} end
@@ -13,6 +14,8 @@ redis.call('HLEN', KEYS[3]) -- reads BEFORE the first write
 redis.call('HLEN', KEYS[4])
 redis.call('XLEN', KEYS[5])
 local splits, partitions, decided = tonumber(run[2]), tonumber(run[3]), 0
+local function whole(v) return not v or #v < 16 and string.find(v, '^%-?%d+$') end
+assert(splits and partitions and whole(run[4]) and whole(run[5]) and whole(run[7]) and tonumber(run[6] or '0'), 'run_fail: the record of the run is damaged')
 if phase ~= '' then
   local ttl = math.max(redis.call('PTTL', KEYS[1]), 1)
   redis.call('HSET', KEYS[4], string.sub(phase, 1, 1) .. number, ARGV[3])
@@ -33,6 +36,6 @@ if reason ~= '' then
   local now = string.format('%.0f', tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000))
   state = 'failed'
   redis.call('HSET', KEYS[1], 'state', state, 'reason', reason, 'changed', now, 'ended', now)
-  redis.call('XADD', KEYS[5], '*', 'state', state)
+  redis.pcall('XADD', KEYS[5], '*', 'state', state)
 end
 return {state, state ~= 'open' and decided >= (phase == 'maps' and splits or partitions) and 1 or 0}

@@ -3,12 +3,17 @@
 -- KEYS run decided running took
 -- ARGV 'maps' or 'reduces', number, execution, manifest, ms it took, bytes of its output, pairs of its output
 -- returns 'gone', 'over', 'lost' or 'won', then 1 when all tasks of the phase are decided
+assert(#ARGV == 7 and (ARGV[1] == 'maps' or ARGV[1] == 'reduces'), 'run_finish: malformed arguments')
 local phase, number, execution = ARGV[1], ARGV[2], ARGV[3]
 local run = redis.call('HMGET', KEYS[1], 'state', 'splits', 'partitions', phase)
 if not run[1] then return {'gone', 0} end
 local winner = redis.call('HGET', KEYS[2], number)
 redis.call('HLEN', KEYS[3]) -- reads BEFORE the first write
 redis.call('LLEN', KEYS[4])
+local function whole(v) return not v or #v < 16 and string.find(v, '^%-?%d+$') end
+local sums = redis.call('HMGET', KEYS[1], phase .. ' bytes', phase .. ' pairs')
+assert(whole(ARGV[6]) and whole(ARGV[7]), 'run_finish: malformed arguments')
+assert(tonumber(run[2]) and tonumber(run[3]) and whole(run[4]) and whole(sums[1]) and whole(sums[2]), 'run_finish: the record of the run is damaged')
 local decided, verdict = tonumber(run[4] or '0'), 'won'
 if winner then
   if string.sub(winner, 1, #execution + 1) ~= execution .. ' ' then verdict = 'lost' end

@@ -3,6 +3,7 @@
 -- KEYS shuffle out
 -- ARGV ttl, '1' to open or ''
 -- returns how many of them are there
+assert(#ARGV == 2 and #ARGV[1] < 16 and string.find(ARGV[1], '^%d+$'), 'run_keep: malformed arguments')
 redis.call('HLEN', KEYS[1]) -- reads BEFORE the first write
 redis.call('HLEN', KEYS[2])
 if ARGV[2] == '1' then

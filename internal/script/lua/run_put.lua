@@ -3,6 +3,7 @@
 -- KEYS partition
 -- ARGV fields and values
 -- returns 1 stored, 0 the partition is gone
+assert(#ARGV % 2 == 0, 'run_put: malformed arguments')
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 for i = 1, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
 return 1

@@ -30,12 +30,24 @@ local function step(verb, id, at)
     redis.call('ZADD', KEYS[2], due(ARGV[at + 1]), id)
     return '~due'
   elseif verb == 'task' then
-    return '~' .. redis.call('XADD', KEYS[1], '*', 'v1', ARGV[at])
+    local entry = redis.pcall('XADD', KEYS[1], '*', 'v1', ARGV[at])
+    if type(entry) == 'string' then return '~' .. entry end
+    redis.call('HSET', KEYS[3], id, 'v1 ' .. ARGV[at]) -- a stream at its last ID takes none: the item waits with those that are due
+    redis.call('ZADD', KEYS[2], due(0), id)
+    return '~due'
   end
-  redis.call('XADD', KEYS[4], '*', unpack(ARGV, at, at + tonumber(ARGV[at - 1]) - 1))
 end
 
--- gate decides whether the chunk at ARGV[i] may be recorded.
+-- bury makes dead letters of the items of a chunk, whose steps begin at ARGV[at], BEFORE its entry goes: a stream may be at its last ID.
+local function bury(at, steps)
+  for _ = 1, steps do
+    local values = tonumber(ARGV[at + 2])
+    if ARGV[at] == 'dead' then redis.call('XADD', KEYS[4], '*', unpack(ARGV, at + 3, at + 2 + values)) end
+    at = at + 3 + values
+  end
+end
+
+-- gate decides whether the chunk at ARGV[i] may be recorded, and changes nothing.
 local function gate(i)
   local entry, known, settled = ARGV[i], ARGV[i + 4], ARGV[i + 5]
   local kept = redis.call('HGET', KEYS[7], entry) or ''
@@ -43,20 +55,24 @@ local function gate(i)
   if kept ~= '' and kept ~= known then return kept end
   local pending = redis.call('XPENDING', KEYS[1], group, entry, entry, 1)
   if ARGV[i + 3] == 'own' and #pending > 0 and pending[1][2] ~= me then return 0 end
-  if ARGV[i + 8] ~= '0' then -- reads BEFORE the gate: a key of a wrong type must not cost the items
-    redis.call('XLEN', KEYS[4])
-    redis.call('HLEN', KEYS[3])
-    redis.call('ZCARD', KEYS[2])
-  end
   if settled ~= '' then
-    if #pending == 0 then return 0 end
-    redis.call('HSET', KEYS[7], entry, settled)
-    return 1
+    return #pending > 0 and 1 or 0
   end
-  if redis.call('XACK', KEYS[1], group, entry) + redis.call('XDEL', KEYS[1], entry) == 0 then return 0 end
-  if kept ~= '' then redis.call('HDEL', KEYS[7], entry) end
-  if redis.call('EXISTS', KEYS[6]) == 1 then redis.pcall('HDEL', KEYS[6], entry, entry .. '!') end
+  if #pending == 0 and #redis.call('XRANGE', KEYS[1], entry, entry) == 0 then return 0 end
   return 1
+end
+
+-- pass ends the chunk at ARGV[i], or notes which of its items are settled.
+local function pass(i)
+  local entry, settled = ARGV[i], ARGV[i + 5]
+  if settled ~= '' then
+    redis.call('HSET', KEYS[7], entry, settled)
+    return
+  end
+  redis.call('XACK', KEYS[1], group, entry)
+  redis.call('XDEL', KEYS[1], entry)
+  redis.call('HDEL', KEYS[7], entry)
+  if redis.call('EXISTS', KEYS[6]) == 1 then redis.pcall('HDEL', KEYS[6], entry, entry .. '!') end
 end
 
 -- tell adds outcomes to the reply stream: all in one entry, or, where Lua's stack does not take them, in some.
@@ -71,6 +87,31 @@ local function tell(key, fields, totals)
   end
 end
 
+-- check holds the form of the call, and the types of what its steps go to, BEFORE the first write.
+local function check()
+  local i, moves = 3, false
+  while i <= #ARGV do
+    local reply, steps, at = tonumber(ARGV[i + 2]), tonumber(ARGV[i + 8]), i + 9
+    assert(string.find(ARGV[i], '^%d+%-%d+$') and (reply == 0 or KEYS[reply]) and steps and steps % 1 == 0, 'scatter: malformed arguments')
+    moves = moves or steps > 0
+    for _ = 1, steps do
+      local verb, values = ARGV[at], tonumber(ARGV[at + 2])
+      local sound = verb == 'due' and values == 2 and string.find(ARGV[at + 4] or '', '^%-?%d+$') or verb == 'task' and values == 1
+        or verb == 'dead' and values and values >= 2 and values % 2 == 0 and values < 7000
+      assert(sound, 'scatter: malformed arguments') -- also at the end of what there is, however many there should be
+      at = at + 3 + values
+    end
+    i = at
+  end
+  assert(i == #ARGV + 1, 'scatter: malformed arguments')
+  if moves then
+    redis.call('XLEN', KEYS[4])
+    redis.call('HLEN', KEYS[3])
+    redis.call('ZCARD', KEYS[2])
+  end
+end
+check()
+
 local i = 3
 while i <= #ARGV do
   local id, reply, outcome, totals, steps = ARGV[i + 1], tonumber(ARGV[i + 2]), ARGV[i + 6], ARGV[i + 7], tonumber(ARGV[i + 8])
@@ -78,6 +119,10 @@ while i <= #ARGV do
   local fields = {id, outcome}
   local at = i + 9
   time = time or (steps > 0 and redis.call('TIME'))
+  if verdict == 1 then
+    bury(at, steps)
+    pass(i)
+  end
   local closed = reply > 0 and steps > 0 and redis.pcall('ZMSCORE', KEYS[9], string.match(KEYS[reply], '%w+$'))[1]
   local dropped = 0
   for _ = 1, steps do

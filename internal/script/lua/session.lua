@@ -4,6 +4,8 @@
 -- ARGV ttl id text
 -- returns 1 when the reply stream was there (0: it is made again), and the last number of the producer lane (-1: the lane is gone)
 -- PCALL for what is for people: it must not fail the rest.
+assert((#ARGV == 1 or #ARGV == 3) and #ARGV[1] < 16 and string.find(ARGV[1], '^%d+$'), 'session: malformed arguments')
+local lane = redis.call('GET', KEYS[3]) -- BEFORE the first write
 redis.call('PEXPIRE', KEYS[2], ARGV[1])
 local there = redis.call('PEXPIRE', KEYS[1], ARGV[1])
 if there == 0 then
@@ -11,7 +13,6 @@ if there == 0 then
   redis.call('XDEL', KEYS[1], id)
   redis.call('PEXPIRE', KEYS[1], ARGV[1])
 end
-local lane = redis.call('GET', KEYS[3])
 
 local hour, most = 3600000, 10000
 local time = redis.call('TIME')
