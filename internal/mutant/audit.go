@@ -1,0 +1,5 @@
+//go:build mutant_audit
+
+package mutant
+
+const off = "audit"

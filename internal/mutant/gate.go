@@ -1,0 +1,5 @@
+//go:build mutant_gate
+
+package mutant
+
+const off = "gate"

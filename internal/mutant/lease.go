@@ -1,0 +1,5 @@
+//go:build mutant_lease
+
+package mutant
+
+const off = "lease"

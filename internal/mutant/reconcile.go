@@ -1,0 +1,5 @@
+//go:build mutant_reconcile
+
+package mutant
+
+const off = "reconcile"

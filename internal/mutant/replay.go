@@ -1,0 +1,5 @@
+//go:build mutant_replay
+
+package mutant
+
+const off = "replay"
