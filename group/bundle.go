@@ -5,6 +5,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/athoune/worker-machine/internal/turn"
 )
 
 // bundle is the feeds that are looked after together, by one loop of each kind: all feeds on one server. On a cluster each feed is
@@ -15,8 +17,8 @@ type bundle struct {
 	byControl map[string]*feed // by control channel
 	shard     bool             // presence is asked of the node of the slot
 
-	beating sync.Mutex // held while a heartbeat is under way
-	leased  []*feed    // whose leases it renews
+	beating turn.Lock // held while a heartbeat is under way
+	leased  []*feed   // whose leases it renews
 
 	unsettled sync.Once
 	settled   chan struct{} // closed once it is known whether presence is there

@@ -132,6 +132,20 @@ func TestGhostsRun(t *testing.T) {
 	checkOnce(t, r, reply, 20)
 }
 
+// TestManyGhostsRunInARow has far more ghosts than slots: after the first of them the others are not waited for.
+func TestManyGhostsRunInARow(t *testing.T) {
+	t.Parallel()
+	const many = 800
+	r := newRig(t)
+	reply := r.reply()
+	r.addMany(many, reply)
+	r.corpse("dead")
+	r.redis.XGroupDelConsumer(t.Context(), keys.Tasks(), "workers", "dead")
+	start(t, r.store, group.Config{Concurrency: 4}, handle(nop))
+	redistest.Eventually(t, longer, func() bool { return len(r.outcomes(reply)) == many }, "all ghosts are done")
+	checkOnce(t, r, reply, many)
+}
+
 // TestDeliveryNobodySaw is what a read leaves that Redis answered to a dead socket.
 func TestDeliveryNobodySaw(t *testing.T) {
 	t.Parallel()

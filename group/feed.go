@@ -3,13 +3,13 @@ package group
 import (
 	"context"
 	"fmt"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/athoune/worker-machine/internal/conn"
+	"github.com/athoune/worker-machine/internal/turn"
 	"github.com/athoune/worker-machine/internal/wire"
 	"github.com/athoune/worker-machine/reclaim"
 )
@@ -32,7 +32,7 @@ type feed struct {
 	deeds     deeds
 
 	// claiming is held while entries of others, or the own history, are taken in: both find what the other one is just taking.
-	claiming sync.Mutex
+	claiming turn.Lock
 
 	// The lease. Times are since Worker.began, by the monotonic clock.
 	confirmed atomic.Int64           // when the last confirmed heartbeat was SENT

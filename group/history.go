@@ -7,6 +7,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/athoune/worker-machine/internal/conn"
+	"github.com/athoune/worker-machine/internal/mutant"
 	"github.com/athoune/worker-machine/internal/script"
 )
 
@@ -16,6 +17,9 @@ const historyPage = 256
 // history reads what is pending with this worker above an ID, and takes what it does not have in hand: deliveries whose reply was
 // lost. The fetcher calls it, with no read under way.
 func (w *Worker) history(ctx context.Context, f *feed, after entryID) error {
+	if mutant.Reconcile {
+		return nil
+	}
 	if !w.gate.enter() {
 		return errShut
 	}

@@ -47,6 +47,7 @@ type rescueRow struct {
 	stops     string // what was noted of cancelled tasks when it was last looked
 	others    int    // workers that had entries at the last look
 	astray    int    // looks in a row that found more pending than in hand
+	haunted   bool   // the last audit found ghosts, and there may be more
 	inHand    int    // when the look began
 	added     uint64
 	sight     script.Sight
@@ -123,6 +124,8 @@ func (r *rescuer) once(ctx context.Context) {
 		r.audit(ctx, row, whole)
 		row.next, row.others = time.Time{}, found[i].Others
 		switch {
+		case row.haunted:
+			row.next = looked.Add(lookWith)
 		case found[i].Suspects > 0:
 			row.next = looked.Add(lookSoon + lookWith) // not before: it would be too soon to tell
 		case found[i].OthersPending+found[i].Released > 0:
@@ -249,18 +252,21 @@ func (r *rescuer) takeOver(ctx context.Context, row *rescueRow, found reclaim.Fo
 // audit searches the next page of the stream for ghosts if anything is there that may be one, and for consumers of no use now and then.
 func (r *rescuer) audit(ctx context.Context, row *rescueRow, whole bool) {
 	now := time.Now()
-	ghosts := whole && row.sight.Waiting > 0
+	ghosts := row.haunted || whole && row.sight.Waiting > 0
 	if !ghosts && now.Before(row.nextAudit) {
 		return
 	}
 	row.nextAudit = now.Add(jitter(r.auditEach()))
-	r.claim(ctx, row.feed, "audit the stream", row.feed.reclaimer.Audit)
+	taken := r.claim(ctx, row.feed, "audit the stream", row.feed.reclaimer.Audit)
+	// Where one is there are others: somebody has removed a consumer, or the group.
+	row.haunted = taken > 0 || row.haunted && row.feed.reclaimer.Auditing()
 }
 
-func (r *rescuer) claim(ctx context.Context, f *feed, what string, by func(ctx context.Context, want int) ([]script.Entry, error)) {
+// claim takes entries as far as there are slots, and returns how many.
+func (r *rescuer) claim(ctx context.Context, f *feed, what string, by func(ctx context.Context, want int) ([]script.Entry, error)) int {
 	want := min(f.worker.pool.free(), auditMost)
 	if want == 0 || !f.open() {
-		return
+		return 0
 	}
 	f.claiming.Lock()
 	defer f.claiming.Unlock()
@@ -272,11 +278,12 @@ func (r *rescuer) claim(ctx context.Context, f *feed, what string, by func(ctx c
 		}
 	}
 	if len(entries) == 0 {
-		return
+		return 0
 	}
 	f.log.Info("took over entries", zap.Int("entries", len(entries)))
 	f.worker.hookReclaimed(f, f.admitEntries(ctx, entries))
 	r.claimed = true
+	return len(entries)
 }
 
 // handBackStale gives tasks to other workers that wait here for a slot: the handlers are slower than they were.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/athoune/worker-machine/internal/conn"
 	"github.com/athoune/worker-machine/internal/script"
+	"github.com/athoune/worker-machine/internal/turn"
 	"github.com/athoune/worker-machine/internal/wire"
 	"github.com/athoune/worker-machine/stream"
 )
@@ -48,12 +49,12 @@ type durable struct {
 	inputs int        // taken
 	sum    uint32     // over these
 
-	sweeping sync.Mutex // cancelling what owners before have left
+	sweeping turn.Lock // cancelling what owners before have left
 
-	turn  sync.Mutex // held for one call of Redis, and what leads to it
-	seq   int64      // of the last save
-	heard time.Time  // when Redis last answered one
-	over  bool       // taken over
+	turn  turn.Lock // held for one call of Redis, and what leads to it
+	seq   int64     // of the last save
+	heard time.Time // when Redis last answered one
+	over  bool      // taken over
 }
 
 // accumulator is that of Reduce.
@@ -298,10 +299,20 @@ func (d *durable) isChanged() bool {
 }
 
 // confirm returns once it is sure that the batch is still this process's, or was ended: a task that somebody has cancelled may be the
-// work of whoever took the batch over.
-func (d *durable) confirm(ctx context.Context) {
+// work of whoever took the batch over. The note of that may be lost with the data of Redis, and the checkpoint. Whoever cancels the tasks of
+// an owner before notes its session first, so that one may be there; but workers remember what was cancelled longer than Redis may. So after a
+// loss nobody can tell, and the batch ends: a failure that is none must not be counted.
+func (d *durable) confirm(ctx context.Context, hasLost func() bool) {
 	for ctx.Err() == nil {
 		err := d.save(ctx, false)
+		swept := false
+		if err == nil {
+			swept, err = d.isSwept(ctx)
+		}
+		if swept || err == nil && hasLost() {
+			d.lose(ErrTakenOver)
+			return
+		}
 		if err == nil {
 			return
 		}
@@ -311,6 +322,17 @@ func (d *durable) confirm(ctx context.Context) {
 		}
 		idle(ctx, savePause)
 	}
+}
+
+// isSwept tells whether somebody has noted that the session of this process is over.
+func (d *durable) isSwept(ctx context.Context) (bool, error) {
+	d.mu.Lock()
+	own := d.now.sessions[len(d.now.sessions)-1:]
+	d.mu.Unlock()
+	noted, err := within(ctx, func(ctx context.Context) ([]bool, error) {
+		return d.client.Store().Scripts().Cancelled(ctx, d.keys, own)
+	})
+	return err == nil && noted[0], err
 }
 
 // finish sweeps, if that is not done, and removes the checkpoint of a batch that is complete; it saves that of another one.

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/athoune/worker-machine/internal/redistest"
+	"github.com/athoune/worker-machine/internal/script"
 	"github.com/athoune/worker-machine/mapreduce"
 	"github.com/athoune/worker-machine/stream"
 )
@@ -233,6 +234,40 @@ func TestALiveReducerDoesNotHearOfItsCancelledTasks(t *testing.T) {
 			must(t, mapreduce.Discard(t.Context(), client.Store(), "numbers", "one"))
 			nothingLeft(t, server)
 		})
+	}
+}
+
+// TestAnOwnerWhoseSuccessorWasForgottenHandsOutNoCancelledTasks is about an owner that was frozen while another one ended the batch, and
+// Redis then lost its data, and with them who had taken over: all that is left is what the other one swept.
+func TestAnOwnerWhoseSuccessorWasForgottenHandsOutNoCancelledTasks(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	client := newClient(t, server, stream.ClientConfig{})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	batch := mapreduce.Map(ctx, client, square, numbers, mapreduce.Durable("one"), mapreduce.Window(50), mapreduce.Chunk(1))
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for r := range batch.Results() {
+			t.Errorf("got %+v", r)
+			cancel()
+		}
+	}()
+	redistest.Eventually(t, 10*time.Second, func() bool { return stored(t, server.Client(t)) == 50 }, "the window is full")
+	store := client.Store()
+	keys, scripts := store.Keys("numbers"), store.Scripts()
+	_, err := scripts.Cancel(t.Context(), keys, store.Group(), []script.TaskRef{{ID: batch.ID()}})
+	must(t, err)
+	tasks, _, err := scripts.Leftover(t.Context(), keys, batch.ID(), "-", "+")
+	if err != nil || len(tasks) != 50 {
+		t.Fatalf("%d tasks, %v", len(tasks), err)
+	}
+	_, err = scripts.Cancel(t.Context(), keys, store.Group(), tasks)
+	must(t, err)
+	<-ended
+	if err := batch.Err(); !errors.Is(err, mapreduce.ErrTakenOver) {
+		t.Errorf("it ended with %v, want ErrTakenOver", err)
 	}
 }
 

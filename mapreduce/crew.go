@@ -255,7 +255,7 @@ func (b *Batch[In, Out]) fill(s *segment[In, Out], i int, o *stream.Outcome) {
 		failed.Failure = failure
 	}
 	if b.durable != nil && failed.Failure.Reason == wire.ReasonCancelled {
-		b.durable.confirm(b.durable.ctx)
+		b.durable.confirm(b.durable.ctx, b.session.hasLost)
 	}
 	s.fail(i, stream.NewTaskError(failed), failed.Failure.Attempt)
 }

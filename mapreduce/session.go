@@ -39,6 +39,13 @@ func (h *session) id() string {
 	return h.current.ID()
 }
 
+// hasLost tells whether Redis had lost replies of the session.
+func (h *session) hasLost() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.current != nil && h.current.Losses() > 0
+}
+
 // open returns the session and opens it first if need be. Until own is called, the end of the batch's context closes it.
 func (h *session) open(ctx context.Context) (*stream.Session, error) {
 	select {

@@ -106,7 +106,7 @@ func (j *Job[In, K, V, Out]) open(ctx context.Context, at *place, o *runOptions)
 	}
 	err = at.again(ctx, func() error { return at.store.Scripts().KeepPartitions(ctx, at.keys, j.Partitions, o.expire, true) })
 	if err == nil {
-		err = at.store.Register(ctx, j.Queue)
+		err = at.again(ctx, func() error { return at.store.Register(ctx, j.Queue) })
 	}
 	return stored, err
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/athoune/worker-machine/internal/mutant"
 	"github.com/athoune/worker-machine/internal/script"
 	"github.com/athoune/worker-machine/internal/wire"
 )
@@ -190,6 +191,7 @@ func (r *Reclaimer) judge(ctx context.Context, names []string, life map[string]s
 	suspects := 0
 	for _, name := range names {
 		switch sign := life[name]; {
+		case mutant.Lease: // everybody lives for ever
 		case !sign.lease && r.leased[name]:
 			found[name] = script.ByLease
 		case !sign.lease:

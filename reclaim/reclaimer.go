@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 
 	"github.com/athoune/worker-machine/internal/script"
+	"github.com/athoune/worker-machine/internal/turn"
 	"github.com/athoune/worker-machine/internal/wire"
 	"github.com/athoune/worker-machine/stream"
 )
@@ -50,7 +50,7 @@ type Reclaimer struct {
 	empty  time.Duration // how long a consumer of no use stays
 	log    *zap.Logger
 
-	mu          sync.Mutex
+	mu          turn.Lock
 	presence    presence
 	lastLook    time.Time
 	leaseHeld   time.Time       // no verdict by lease before
@@ -204,7 +204,8 @@ func (r *Reclaimer) forget(name string) {
 
 // Audit looks at the next page of delivered entries for ghosts: entries that were delivered and are pending with nobody, as an
 // operator's XGROUP DELCONSUMER or SETID leaves them behind. It claims up to want of them for this worker. When a pass begins it also
-// removes the consumers that have no lease, no entries, and were idle for a minute. Call it now and then.
+// removes the consumers that have no lease, no entries, and were idle for a minute. Call it now and then, and soon again when it found
+// something, or is in the middle of a pass: see [Reclaimer.Auditing].
 func (r *Reclaimer) Audit(ctx context.Context, want int) ([]script.Entry, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -214,10 +215,7 @@ func (r *Reclaimer) Audit(ctx context.Context, want int) ([]script.Entry, error)
 		}
 		r.auditCursor = fromStart
 	}
-	page := script.Page{Start: r.auditCursor, Limit: auditPage}
-	if want < auditPage {
-		page.Limit = max(1, want)
-	}
+	page := script.Page{Start: r.auditCursor, Limit: auditPage, Want: max(1, want)}
 	entries, next, err := r.store.Scripts().Ghosts(ctx, r.keys, r.store.Group(), r.worker, page)
 	if err != nil {
 		return nil, fmt.Errorf("reclaim: audit %s: %w", r.queue, err)
@@ -227,6 +225,13 @@ func (r *Reclaimer) Audit(ctx context.Context, want int) ([]script.Entry, error)
 		r.log.Warn("took entries that were delivered and pending with nobody", zap.Int("entries", len(entries)))
 	}
 	return entries, nil
+}
+
+// Auditing tells whether the last call of [Reclaimer.Audit] ended in the middle of a pass.
+func (r *Reclaimer) Auditing() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.auditCursor != ""
 }
 
 // removeEmpty removes consumers that are of no use any more. The script decides again, all at once, so a consumer that comes to
