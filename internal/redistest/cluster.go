@@ -26,7 +26,7 @@ func StartCluster(t testing.TB, n int, args ...string) *Cluster {
 	c := &Cluster{}
 	busPorts := make([]int, n)
 	for i := range n {
-		busPorts[i] = freePort(t)
+		busPorts[i] = FreePort(t)
 		own := []string{
 			"--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-port", strconv.Itoa(busPorts[i]),
 		}

@@ -14,9 +14,9 @@ import (
 // taken holds the ports this process gave away, so that parallel tests do not race for one.
 var taken sync.Map
 
-// freePort picks a port of 127.0.0.1 nobody listens on. It stays below the range systems use for outgoing connections
+// FreePort picks a port of 127.0.0.1 nobody listens on. It stays below the range systems use for outgoing connections
 // (32768 on Linux): a server that restarts must find its port as free as it left it.
-func freePort(t testing.TB) int {
+func FreePort(t testing.TB) int {
 	t.Helper()
 	const lowest, highest, tries = 12000, 32000, 500
 	for range tries {

@@ -42,7 +42,7 @@ func NewProxy(t testing.TB, upstream *Server) *Proxy {
 // NewProxyTo is NewProxy for a server that is not a [Server], such as one in a container.
 func NewProxyTo(t testing.TB, network, addr string) *Proxy {
 	t.Helper()
-	port := freePort(t)
+	port := FreePort(t)
 	p := &Proxy{Addr: loopback(port), t: t, upNetwork: network, upTo: addr, port: port, links: map[*link]struct{}{}}
 	if err := p.listen(); err != nil {
 		t.Fatalf("redistest: listen for the proxy: %v", err)

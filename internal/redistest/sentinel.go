@@ -19,7 +19,7 @@ func StartSentinel(t testing.TB, master *Server) *Server {
 	t.Helper()
 	requireTCP(t, master)
 	s := newServer(t, Binary(t))
-	s.listenTCP(freePort(t))
+	s.listenTCP(FreePort(t))
 	config := filepath.Join(s.Dir, "sentinel.conf")
 	text := fmt.Sprintf("sentinel monitor %[1]s 127.0.0.1 %[2]d 1\nsentinel down-after-milliseconds %[1]s 500\n"+
 		"sentinel failover-timeout %[1]s 3000\n", MasterName, master.port)

@@ -94,7 +94,7 @@ func startBinary(t testing.TB, binary string, tcp bool, args []string) *Server {
 	for range tries {
 		s := newServer(t, binary)
 		if tcp {
-			s.listenTCP(freePort(t))
+			s.listenTCP(FreePort(t))
 		}
 		s.argv = append(s.argv, args...)
 		if err = s.launch(); err == nil {

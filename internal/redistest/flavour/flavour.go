@@ -29,7 +29,9 @@ type Flavour struct {
 	Version  string // what INFO says first, as in "8.0"; "" for any
 	Embedded bool   // miniredis: it knows neither script flags nor CLIENT ID and UNBLOCK
 
-	start func(t testing.TB) (network, addr string)
+	start   func(t testing.TB) (network, addr string)
+	program string // its path, for one that was named
+	image   string // of a container
 }
 
 // fixed are the versions to be had from images; scripts/images makes the local ones.
@@ -53,9 +55,9 @@ func All(t testing.TB) []Flavour {
 	for _, f := range fixed {
 		flavour := Flavour{Name: f.name, Version: f.version}
 		if program := programs[f.name]; program != "" {
-			flavour.start = startProgram(program)
+			flavour.start, flavour.program = startProgram(program), program
 		} else if image, err := findImage(t, images[f.name], f.local, f.public); err == nil {
-			flavour.start = startContainer(image)
+			flavour.start, flavour.image = startContainer(image), image
 		} else {
 			t.Logf("flavour: %s is left out, its cases run on the other servers only: %v", f.name, err)
 			continue
@@ -133,6 +135,7 @@ func awaitAnswer(t testing.TB, addr, image string) {
 	client := redis.NewClient(&redis.Options{Addr: addr, MaxRetries: -1, DialerRetries: 1})
 	defer client.Close()
 	redistest.Eventually(t, patience, func() bool {
-		return client.Ping(t.Context()).Err() == nil
+		err := client.Ping(t.Context()).Err()
+		return err == nil || strings.HasPrefix(err.Error(), "NOAUTH")
 	}, fmt.Sprintf("%s at %s answers", image, addr))
 }
