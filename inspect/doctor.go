@@ -31,7 +31,8 @@ type Check struct {
 const queuesExamined = 200
 
 // Doctor checks the server, and the named queues or all of them, of these at most 200. Its error is that of a server which does not answer.
-// It changes nothing.
+// It changes nothing. It costs the server some 25 commands and each queue 75 at most, however long that is: where a queue has more than is read,
+// Found says how much was looked at.
 func (i *Inspector) Doctor(ctx context.Context, queues ...string) ([]Check, error) {
 	for _, queue := range queues {
 		if err := wire.CheckName("queue", queue); err != nil {

@@ -70,7 +70,7 @@ func (w *ward) checkIDs() (Grade, string, string) {
 func (w *ward) checkWorkers() (Grade, string, string) {
 	start := "start one: worker-machine work --queue " + w.name + " --handle FUNCTION=PROGRAM, or your own; worker-machine workers -q " + w.name + " lists them"
 	slots, known := w.slots()
-	switch alive := int64(len(w.alive)); {
+	switch alive := w.census.Alive; {
 	case alive > 0 && known:
 		return Passed, fmt.Sprintf("%s with a lease, for %d tasks at a time", plural(alive, "worker"), slots), ""
 	case alive > 0:
@@ -109,7 +109,7 @@ func (w *ward) checkWaiting() (Grade, string, string) {
 	switch {
 	case w.census.Paused:
 		return Passed, found + ": it is paused", ""
-	case len(w.alive) == 0:
+	case w.census.Alive == 0:
 		return Refused, found + ": no worker reads it", "start a worker: worker-machine work --queue " + w.name + " --handle FUNCTION=PROGRAM, or your own"
 	case age < longWait:
 		return Passed, found, ""
@@ -123,6 +123,9 @@ func (w *ward) checkWaiting() (Grade, string, string) {
 }
 
 func (w *ward) checkFunctions() (Grade, string, string) {
+	if w.workers > consumersRead {
+		return Unknown, fmt.Sprintf("of %d workers only %d were asked what they know", w.workers, consumersRead), "worker-machine workers -q " + w.name + " tells the functions of each"
+	}
 	missing := w.unknownFunctions()
 	if len(missing) == 0 {
 		return Passed, "the workers know the functions of the tasks that were looked at", ""
@@ -146,7 +149,11 @@ func (w *ward) checkPending() (Grade, string, string) {
 	if longest.ID == "" {
 		return Passed, "nothing runs", ""
 	}
-	found := fmt.Sprintf("%s with workers, the longest since %s: entry %s with %s", plural(w.census.Running, "task"),
+	of := "the longest"
+	if w.pending == pendingRead {
+		of = fmt.Sprintf("of the oldest %d the longest", pendingRead)
+	}
+	found := fmt.Sprintf("%s with workers, %s since %s: entry %s with %s", plural(w.census.Running, "task"), of,
 		longest.Idle.Round(time.Second), longest.ID, longest.Consumer)
 	if longest.Idle < longRun {
 		return Passed, found, ""
@@ -156,17 +163,21 @@ func (w *ward) checkPending() (Grade, string, string) {
 }
 
 func (w *ward) checkConsumers() (Grade, string, string) {
+	of := ""
+	if w.workers > consumersRead {
+		of = fmt.Sprintf(" (of %d, %d were looked at)", w.workers, consumersRead)
+	}
 	if len(w.dead) == 0 {
-		return Passed, "all that is pending is with workers that have a lease", ""
+		return Passed, "all that is pending is with workers that have a lease" + of, ""
 	}
 	pending, idle := int64(0), time.Duration(0)
 	for _, c := range w.dead {
 		pending += c.Pending
 		idle = max(idle, c.Idle)
 	}
-	found := fmt.Sprintf("%s without a lease, with %s: %s", plural(int64(len(w.dead)), "worker"), plural(pending, "task"), w.dead[0].Name)
+	found := fmt.Sprintf("%s without a lease, with %s: %s", plural(int64(len(w.dead)), "worker")+of, plural(pending, "task"), w.dead[0].Name)
 	switch {
-	case len(w.alive) == 0:
+	case w.census.Alive == 0:
 		return Refused, found + "; no live worker is there to take them over", "start a worker: worker-machine work --queue " + w.name + " --handle FUNCTION=PROGRAM, or your own"
 	case idle < longDead:
 		return Warning, found + "; others take them over within seconds", "wait, and look again: worker-machine doctor " + w.name
@@ -177,11 +188,18 @@ func (w *ward) checkConsumers() (Grade, string, string) {
 }
 
 func (w *ward) checkGhosts() (Grade, string, string) {
+	of := "all that was delivered"
+	if w.more {
+		of = fmt.Sprintf("of what was delivered the oldest %d were looked at: all of that", w.looked)
+	}
 	if w.ghosts == 0 {
-		return Passed, "all that was delivered is pending with somebody", ""
+		return Passed, of + " is pending with somebody", ""
 	}
 	found := fmt.Sprintf("%s delivered and pending with nobody, as somebody's XGROUP DELCONSUMER leaves them: entry %s", plural(int64(w.ghosts), "task"), w.ghost)
-	if len(w.alive) == 0 {
+	if w.more {
+		found += fmt.Sprintf(" (of what was delivered the oldest %d were looked at)", w.looked)
+	}
+	if w.census.Alive == 0 {
 		return Refused, found, "start a worker, which finds them within a minute: worker-machine work --queue " + w.name + " --handle FUNCTION=PROGRAM, or your own"
 	}
 	return Warning, found, "wait: a worker finds them within a minute. If they stay: redis-cli XCLAIM " +
@@ -195,7 +213,7 @@ func (w *ward) checkDue() (Grade, string, string) {
 		return Passed, "nothing is due later", ""
 	case late < longOverdue:
 		return Passed, plural(w.census.Due, "task") + " due later", ""
-	case len(w.alive) == 0:
+	case w.census.Alive == 0:
 		return Refused, fmt.Sprintf("tasks have been due for %v, and no worker is there", late.Round(time.Second)),
 			"start a worker: worker-machine work --queue " + w.name + " --handle FUNCTION=PROGRAM, or your own"
 	default:
@@ -224,12 +242,16 @@ func (w *ward) checkDead() (Grade, string, string) {
 }
 
 func (w *ward) checkReplies() (Grade, string, string) {
+	of := ""
+	if w.left > repliesRead {
+		of = fmt.Sprintf(" (of %d clients that have left, the %d that have been silent for longest were looked at)", w.left, repliesRead)
+	}
 	if len(w.endless) > 0 {
-		return Refused, fmt.Sprintf("%s without a client, which never go away: %s", plural(int64(len(w.endless)), "reply stream"), w.endless[0]),
+		return Refused, fmt.Sprintf("%s without a client, which never go away%s: %s", plural(int64(len(w.endless)), "reply stream"), of, w.endless[0]),
 			"redis-cli UNLINK " + strings.Join(w.endless, " ")
 	}
 	if len(w.stale) > 0 {
-		return Passed, plural(int64(len(w.stale)), "reply stream") + " of clients that have left, which go away by themselves", ""
+		return Passed, plural(int64(len(w.stale)), "reply stream") + " of clients that have left, which go away by themselves" + of, ""
 	}
-	return Passed, "each reply stream that is known has its client", ""
+	return Passed, "each reply stream that is known has its client" + of, ""
 }

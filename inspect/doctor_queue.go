@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -17,16 +18,22 @@ import (
 	"github.com/athoune/worker-machine/internal/wire"
 )
 
+// What one look reads at most. Each check says of how much it speaks where there is more.
 const (
-	delivered     = 5_000 // entries in which ghosts are sought
-	hintsRead     = 50    // tasks whose function is looked at
-	consumersRead = 500
-	longWait      = time.Minute      // for a worker
-	longRun       = time.Hour        // of one task
-	longOverdue   = 10 * time.Second // of a delayed task
-	longDead      = 30 * time.Second // of a worker without a lease that has tasks
-	farFuture     = 24 * time.Hour   // of an entry ID
-	freshLetter   = time.Hour
+	deliveredPages = 10  // of lettersAtOnce entries, in which ghosts are sought
+	hintsRead      = 50  // tasks whose function is looked at
+	pendingRead    = 200 // entries of which the longest with a worker is told
+	consumersRead  = 500
+	repliesRead    = 10 // reply streams of clients that have left, each of which costs a command
+)
+
+const (
+	longWait    = time.Minute      // for a worker
+	longRun     = time.Hour        // of one task
+	longOverdue = 10 * time.Second // of a delayed task
+	longDead    = 30 * time.Second // of a worker without a lease that has tasks
+	farFuture   = 24 * time.Hour   // of an entry ID
+	freshLetter = time.Hour
 )
 
 // ward is what a queue looks like to the doctor.
@@ -36,17 +43,22 @@ type ward struct {
 	group    string
 	census   script.Census
 	seen     script.Examined
+	looked   int  // delivered entries in which ghosts were sought
+	more     bool // there are delivered entries behind these
 	ghosts   int
 	ghost    string
 	newest   string // the highest entry ID that was ever made, or of the newest entry where that may not be read
 	pausedAt time.Time
+	workers  int // in the group, consumersRead of which are looked at
 	alive    []wire.LeaseInfo
 	dead     []redis.XInfoConsumer // without a lease, with entries
 	higher   string                // the highest ID that is pending
+	pending  int                   // entries that longest is the longest of
 	longest  redis.XPendingExt
 	due      time.Time // of the first that is due later
 	crashes  int64
 	letter   string // the newest
+	left     int    // dead sessions, repliesRead of which are looked at
 	stale    []string
 	endless  []string // reply streams of dead sessions that never go away
 }
@@ -147,16 +159,20 @@ func firstID(found []redis.XMessage) string {
 // findGhosts looks at what was delivered, and in the first page also at what waits.
 func (i *Inspector) findGhosts(ctx context.Context, w *ward) error {
 	page, hints := script.Page{Start: "-", Limit: lettersAtOnce}, hintsRead
-	for looked := 0; page.Start != "" && looked < delivered; looked += page.Limit {
+	for range deliveredPages {
 		seen, err := i.store.Scripts().Examine(ctx, w.keys, w.group, page, hints)
 		if err != nil {
 			return err
 		}
-		if looked == 0 {
+		if hints > 0 {
 			w.seen = seen
 		}
 		w.ghosts, w.ghost = w.ghosts+seen.Ghosts, cmp.Or(w.ghost, seen.Ghost)
-		page.Start, hints = seen.Next, 1
+		w.looked, w.more = w.looked+seen.Looked, seen.Next != ""
+		if !w.more {
+			return nil
+		}
+		page.Start, page.End, hints = seen.Next, seen.Delivered, 0
 	}
 	return nil
 }
@@ -167,17 +183,18 @@ func (i *Inspector) visitWorkers(ctx context.Context, w *ward) error {
 	}
 	pipe := i.store.Client().Pipeline()
 	consumers, pending := pipe.XInfoConsumers(ctx, w.keys.Tasks(), w.group), pipe.XPending(ctx, w.keys.Tasks(), w.group)
-	first := pipe.XPendingExt(ctx, &redis.XPendingExtArgs{Stream: w.keys.Tasks(), Group: w.group, Start: "-", End: "+", Count: pageMost})
+	first := pipe.XPendingExt(ctx, &redis.XPendingExtArgs{Stream: w.keys.Tasks(), Group: w.group, Start: "-", End: "+", Count: pendingRead})
 	if _, err := pipe.Exec(ctx); err != nil {
 		return err
 	}
-	w.higher = pending.Val().Higher
+	w.higher, w.pending = pending.Val().Higher, len(first.Val())
 	for _, row := range first.Val() {
 		if row.Consumer != wire.ReleasedConsumer && row.Idle > w.longest.Idle {
 			w.longest = row
 		}
 	}
 	workers := slices.DeleteFunc(consumers.Val(), func(c redis.XInfoConsumer) bool { return c.Name == wire.ReleasedConsumer })
+	w.workers = len(workers)
 	return i.askLeases(ctx, w, workers[:min(len(workers), consumersRead)])
 }
 
@@ -204,28 +221,26 @@ func (i *Inspector) askLeases(ctx context.Context, w *ward, workers []redis.XInf
 	return nil
 }
 
-// visitSessions finds reply streams whose readers are gone.
+// visitSessions finds reply streams whose readers are gone: of the last ones that were heard, those that have been silent for longest.
 func (i *Inspector) visitSessions(ctx context.Context, w *ward) error {
 	sessions, _, _, err := i.sessions(ctx, w.name)
-	if err != nil || len(sessions) == 0 {
+	if err != nil {
 		return err
 	}
-	pipe := i.store.Client().Pipeline()
-	var ids []string
-	var left []*redis.DurationCmd
-	for _, s := range sessions {
-		if !s.Alive {
-			ids, left = append(ids, s.ID), append(left, pipe.PTTL(ctx, w.keys.Reply(s.ID)))
-		}
-	}
-	if len(ids) == 0 {
+	gone := slices.DeleteFunc(sessions, func(s Batch) bool { return s.Alive })
+	if w.left = len(gone); w.left == 0 {
 		return nil
+	}
+	pipe := i.store.Client().Pipeline()
+	left := map[string]*redis.DurationCmd{}
+	for _, s := range gone[max(0, len(gone)-repliesRead):] {
+		left[s.ID] = pipe.PTTL(ctx, w.keys.Reply(s.ID))
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
 		return err
 	}
-	for n, id := range ids {
-		switch ttl := left[n].Val(); {
+	for _, id := range slices.Sorted(maps.Keys(left)) {
+		switch ttl := left[id].Val(); {
 		case ttl == -1:
 			w.endless = append(w.endless, w.keys.Reply(id))
 		case ttl > 0:
@@ -240,7 +255,7 @@ func (w *ward) waiting() int64 { return max(0, w.census.Entries-w.census.Running
 
 // slots is how many tasks the live workers run at a time; known is false where one does not say.
 func (w *ward) slots() (n int64, known bool) {
-	known = true
+	known = w.workers <= consumersRead
 	for _, worker := range w.alive {
 		n += int64(worker.Concurrency)
 		known = known && worker.Concurrency > 0

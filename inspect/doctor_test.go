@@ -288,6 +288,43 @@ func TestDoctorFindsWhatIsStuck(t *testing.T) {
 	}
 }
 
+// TestDoctorSaysHowMuchItLookedAt has more of everything than the doctor reads.
+func TestDoctorSaysHowMuchItLookedAt(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	const removed, consumers, sessions = 700, 501, 30
+	r.makeGroup()
+	r.fill(6000, "")
+	r.deliver("gone", removed)
+	entries := must(r.redis.XRange(t.Context(), r.keys.Tasks(), "-", "+").Result())(t)
+	pipe := r.redis.Pipeline()
+	for _, e := range entries[:removed] { // pending, and not there any more: the pages of both lists differ
+		pipe.XDel(t.Context(), r.keys.Tasks(), e.ID)
+	}
+	for n := range consumers {
+		pipe.XGroupCreateConsumer(t.Context(), r.keys.Tasks(), "workers", fmt.Sprint("worker", n))
+	}
+	for n := range sessions {
+		pipe.ZAdd(t.Context(), r.keys.Sessions(), redis.Z{Score: float64(time.Now().Add(-time.Duration(n+1) * time.Minute).UnixMilli()), Member: stream.NewID()})
+	}
+	_, err := pipe.Exec(t.Context())
+	ok(t, err)
+	r.deliver("careless", 3)
+	ok(t, r.redis.XGroupDelConsumer(t.Context(), r.keys.Tasks(), "workers", "careless").Err())
+	r.deliver("busy", 5000)
+	ghost := entries[removed].ID
+	commands := r.commands(func() { // ten pages of what is pending, without those removed, and the ghosts between them
+		r.want("queue.ghosts", inspect.Refused, "3 tasks", ghost, "the oldest 4303 were looked at")
+	})
+	if commands > 100 {
+		t.Errorf("%d commands, want 100 at most", commands)
+	}
+	r.want("queue.pending", inspect.Passed, "of the oldest 200 the longest")
+	r.want("queue.consumers", inspect.Refused, "of 503, 500 were looked at")
+	r.want("queue.functions", inspect.Unknown, "of 503 workers only 500")
+	r.want("queue.replies", inspect.Passed, "of 30 clients that have left, the 10")
+}
+
 func TestDoctorOfACluster(t *testing.T) {
 	t.Parallel()
 	cluster := redistest.StartCluster(t, 2)

@@ -89,6 +89,7 @@ func TestNoCallCostsMoreInALongQueue(t *testing.T) {
 	}{
 		{"Queues", func() error { _, err := r.Queues(ctx); return err }},
 		{"Queue", func() error { _, err := r.Queue(ctx, queue); return err }},
+		{"Doctor", func() error { _, err := r.Doctor(ctx); return err }},
 		{"Workers", func() error { _, err := r.Workers(ctx, queue, ""); return err }},
 		{"Workers, a later page", func() error { _, err := r.Workers(ctx, queue, busy); return err }},
 		{"Worker", func() error { _, err := r.Worker(ctx, queue, busy); return err }},

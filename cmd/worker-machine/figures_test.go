@@ -112,10 +112,14 @@ func TestBigQueue(t *testing.T) {
 	for _, line := range []string{
 		"queues", "workers", "workers worker-100", "tasks list -q web", "tasks list -q web --state running", "tasks list -q web --state delayed",
 		"tasks list -q web --state dead", "tasks list -q web --function function7", "tasks show " + task, "pending web", "pending web --limit 20",
-		"dead list -q web", "dead groups -q web", "batches web", "top --once",
+		"dead list -q web", "dead groups -q web", "batches web", "top --once", "doctor",
 	} {
+		highest := 0
+		if line == "doctor" {
+			highest = 1 // this server writes no append-only file, and no such worker fetches
+		}
 		measure(line, func() {
-			if _, errs, code := c.run("", strings.Fields(line)...); code != 0 {
+			if _, errs, code := c.run("", strings.Fields(line)...); code > highest {
 				t.Fatalf("%s: exit code %d: %s", line, code, errs)
 			}
 		})
