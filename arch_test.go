@@ -15,7 +15,7 @@ const module = "github.com/athoune/worker-machine"
 // layers lists the packages bottom up. A package imports only packages of lower layers, and belongs to the first layer that
 // names it or a package above it in the tree.
 var layers = [][]string{
-	{"internal/wire", "internal/supervise", "internal/shuffle"},
+	{"internal/wire", "internal/supervise", "internal/shuffle", "internal/turn", "internal/mutant"},
 	{"internal/script", "internal/conn"},
 	{"stream"},
 	{"reclaim"},
@@ -30,6 +30,9 @@ var layers = [][]string{
 // testSupport holds the packages that only test files import. They are in no layer: they import none of the others.
 var testSupport = []string{"internal/redistest"}
 
+// harness is what tests of integration share: it is no test file, and stands on test support all the same.
+const harness = "integration/internal"
+
 // Modules a package of the core may import besides the standard library. Every other dependency would be one of every program
 // that uses Worker Machine.
 var (
@@ -43,6 +46,8 @@ var outside = map[string][]string{
 	"internal/wire":      {},
 	"internal/supervise": onlyLogging,
 	"internal/shuffle":   {},
+	"internal/mutant":    {},
+	"internal/turn":      {},
 	"internal/script":    coreModules,
 	"internal/conn":      coreModules,
 	"stream":             coreModules,
@@ -55,8 +60,10 @@ var outside = map[string][]string{
 
 // confined holds modules that only some packages may import, their tests included.
 var confined = map[string][]string{
-	"github.com/alicebob/miniredis/v2":            {"cmd/worker-machine", "internal/redistest"},
+	"github.com/alicebob/miniredis/v2":            {"cmd/worker-machine", "integration/simulation", "internal/redistest"},
+	"github.com/yuin/gopher-lua":                  {"integration/simulation"},
 	"github.com/testcontainers/testcontainers-go": {"integration", "internal/redistest"},
+	"github.com/Shopify/toxiproxy/v2":             {"integration"},
 }
 
 // pkg is what go list says about a package.
@@ -103,6 +110,7 @@ func TestTheRulesCatchWhatTheyAreFor(t *testing.T) {
 		"core with a dependency":    {pkg{ImportPath: "group", Imports: []string{"github.com/spf13/cobra"}}, "cobra"},
 		"core with zap":             {pkg{ImportPath: "group", Imports: []string{"go.uber.org/zap/zapcore", "net/http"}}, ""},
 		"redistest in code":         {pkg{ImportPath: "group", Imports: []string{"internal/redistest"}}, "test files only"},
+		"redistest in a harness":    {pkg{ImportPath: "integration/internal/x", Imports: []string{"internal/redistest"}}, ""},
 		"redistest in a test":       {pkg{ImportPath: "group", XTestImports: []string{"internal/redistest/flavour"}}, ""},
 		"redistest on a layer":      {pkg{ImportPath: "internal/redistest", Imports: []string{"stream"}}, "stream"},
 		"miniredis in the library":  {pkg{ImportPath: "group", TestImports: []string{"github.com/alicebob/miniredis/v2"}}, "miniredis"},
@@ -168,7 +176,7 @@ func checkImport(name, path string) string {
 	switch {
 	case !inside && !allowedOutside(name, path):
 		return "imports " + path + "; see outside in arch_test.go for what it may import"
-	case inside && isTestSupport(imported) && !isTestSupport(name):
+	case inside && isTestSupport(imported) && !isTestSupport(name) && !within(name)(harness):
 		return "imports " + imported + ", which is for test files only"
 	case inside && isTestSupport(name) && !isTestSupport(imported):
 		return "imports " + imported + ", though test support imports no other package"
